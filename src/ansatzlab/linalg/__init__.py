@@ -1,0 +1,1 @@
+"""Pure functions on tensors: positive semi-definite spectra, similarities, exponents."""
