@@ -15,6 +15,23 @@ class InputError(AnsatzError, ValueError):
     """An argument, a setting or a data set that cannot be used as it is."""
 
 
+class UnknownNameError(InputError):
+    """A name that is not registered; the message gives the nearest known one and all of them."""
+
+    def __init__(self, kind: str, got: str, known: Iterable[str]) -> None:
+        """Write the message.
+
+        Args:
+            kind: What was looked up, for example ``"law"``.
+            got: The name that was asked for.
+            known: The names that exist.
+        """
+        names = sorted(known)
+        near = get_close_matches(got, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        super().__init__(f"unknown {kind} {got!r}{hint} Known: {', '.join(names)}.")
+
+
 class ModelError(AnsatzError):
     """A network that cannot be measured as it is."""
 
@@ -41,17 +58,5 @@ class DamagedFileWarning(UserWarning):
 
 
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> InputError:
-    """Return the error for a name that is not registered, with the nearest known ones.
-
-    Args:
-        kind: What was looked up, for example ``"law"``.
-        got: The name that was asked for.
-        known: The names that exist.
-
-    Returns:
-        An ``InputError`` that names the nearest match, if there is one, and every known name.
-    """
-    names = sorted(known)
-    near = get_close_matches(got, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return InputError(f"unknown {kind} {got!r}{hint} Known: {', '.join(names)}.")
+    """Old spelling."""
+    return UnknownNameError(kind, got, known)

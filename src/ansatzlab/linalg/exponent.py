@@ -151,7 +151,8 @@ def _profile_interval(
 ) -> tuple[float, float]:
     freedom = spectrum.rank * (spectrum.rank + 1) / 2 - 2
     rounding = (spectrum.rank * torch.finfo(spectrum.energies.dtype).eps * spectrum.weight_gram_norm) ** 2
-    allowed = (spectrum.squared_misfit(value) + rounding) * (1 + f_distribution.ppf(confidence, 1, freedom) / freedom)
+    quantile = float(f_distribution.ppf(confidence, 1, freedom))
+    allowed = (spectrum.squared_misfit(value) + rounding) * (1 + quantile / freedom)
 
     def excess(exponent: float) -> float:
         return spectrum.squared_misfit(exponent) - allowed

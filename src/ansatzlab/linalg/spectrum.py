@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ansatzlab.errors import unknown_name
+from ansatzlab.errors import UnknownNameError
 from ansatzlab.linalg.psd import Eigensystem, factor_eigensystem, gram_eigensystem, rounding_cut
 from ansatzlab.shapes import Eigenvalues, OutputFactor, OutputGram, Weight
 
@@ -80,13 +80,13 @@ class Spectrum:
             A number in [−1, 1]; nan where a centred matrix vanishes or there is no AGOP at all.
 
         Raises:
-            InputError: If the comparator is unknown.
+            UnknownNameError: If the comparator is unknown.
 
         Cost:
             O(r).
         """
         if comparator not in get_args(Comparator):
-            raise unknown_name("comparator", comparator, get_args(Comparator))
+            raise UnknownNameError("comparator", comparator, get_args(Comparator))
         powers = self.powers(exponent)
         inner, model, target = powers @ self.energies, powers @ powers, self.weight_gram_norm**2
         d = self.dimension

@@ -1,0 +1,257 @@
+"""What a law is: claims with statistics and thresholds, judged from a table of runs by pure functions.
+
+A law never runs by itself. It *plans* specs, the sweep runs them, the store keeps them, and `judge` reads the table, so
+that judging can be tested with planted tables.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+import pyarrow as pa
+
+from ansatzlab.sweeps.spec import RunSpec
+
+Budget = Literal["quick", "full"]
+Outcome = Literal["HOLDS", "FAILS", "INCONCLUSIVE"]
+Role = Literal["claim", "control", "tautology"]
+
+MINIMUM_SEEDS = 3
+"""Fewer seeds than this show no spread, so nothing is concluded from them."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The interval in which a claim's statistic must lie; both ends belong to it.
+
+    Attributes:
+        low: Its lower end.
+        high: Its upper end.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        """Whether a value lies in the interval; nan never does."""
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        """Write the interval as a condition: ``≤ 1e-09``, ``≥ 0.1`` or ``in [0.9, 1.1]``."""
+        if self.low == -math.inf:
+            return f"≤ {self.high:g}"
+        return f"≥ {self.low:g}" if self.high == math.inf else f"in [{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A claim's statistic in one run (or one seed's family of runs).
+
+    Attributes:
+        condition: What distinguishes the runs that are judged together, for example ``L = 3``.
+        seed: The seed.
+        value: The statistic; nan where it has none.
+        reason: Why it has none, or what is special about it, in words: ``not identifiable: …``, ``collapsed: …``.
+    """
+
+    condition: str
+    seed: int
+    value: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One checkable statement of a law.
+
+    Attributes:
+        key: Its short name, for example ``A.error``.
+        statement: What the paper (or our reading of it) says.
+        statistic: What is computed, as a formula.
+        threshold: Where the statistic must lie.
+        samples: Reads the statistic of every run out of the table; a pure function.
+        role: A ``claim`` counts towards the outcome; a ``control`` and a ``tautology`` are shown and do not.
+    """
+
+    key: str
+    statement: str
+    statistic: str
+    threshold: Threshold
+    samples: Callable[[pa.Table], Sequence[Sample]]
+    role: Role = "claim"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict on one claim under one condition.
+
+    Attributes:
+        claim: The claim's key.
+        statement: The claim's statement.
+        statistic: The claim's statistic.
+        condition: The condition, empty if there was nothing to judge.
+        outcome: The verdict.
+        role: The claim's role.
+        counts: Whether the verdict counts towards the outcome of the whole.
+        value: The median over seeds; nan if there is none.
+        low: The smallest value over seeds.
+        high: The largest value over seeds.
+        seeds: How many seeds gave a value.
+        threshold: The threshold, as a condition.
+        reason: Why, in words.
+    """
+
+    claim: str
+    statement: str
+    statistic: str
+    condition: str
+    outcome: Outcome
+    role: Role
+    counts: bool
+    value: float
+    low: float
+    high: float
+    seeds: int
+    threshold: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of a figure, with its spread over seeds.
+
+    Attributes:
+        label: Its name in the legend.
+        x: The abscissae.
+        y: The medians over seeds.
+        low: The smallest values over seeds; empty for a line without spread.
+        high: The largest values over seeds; empty likewise.
+        dashed: Whether it is a reference (a theory line, a threshold) and not a measurement.
+    """
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure, independent of what draws it.
+
+    Attributes:
+        key: Its name in file names.
+        title: What it shows.
+        caption: How to read it, and what the law predicts.
+        x_label: Label and unit of the abscissa.
+        y_label: Label and unit of the ordinate.
+        curves: Its lines.
+        x_log: Whether the abscissa is logarithmic.
+        y_log: Whether the ordinate is logarithmic.
+    """
+
+    key: str
+    title: str
+    caption: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    x_log: bool = True
+    y_log: bool = True
+
+
+@dataclass(frozen=True)
+class Law:
+    """A published law.
+
+    Attributes:
+        key: ``authorYEARword``: folder, id, BibTeX key and test name.
+        title: The paper's title.
+        authors: Its authors.
+        source: Where it appeared.
+        url: Where it can be read.
+        summary: The law in one sentence.
+        claims: What is judged.
+        plan: The runs that test it: ``(budget, data, settings)`` to specs, settings being name-value pairs of the law's
+            own.
+        figures: What the report draws, from the table of runs.
+        planted: A table in which every claim is true (True) or false (False), to test the judging.
+    """
+
+    key: str
+    title: str
+    authors: str
+    source: str
+    url: str
+    summary: str
+    claims: tuple[Claim, ...]
+    plan: Callable[[Budget, str, dict[str, object]], tuple[RunSpec, ...]]
+    figures: Callable[[pa.Table], tuple[Figure, ...]]
+    planted: Callable[[bool], pa.Table]
+
+
+def judge(law: Law, table: pa.Table) -> tuple[Finding, ...]:
+    """Judge every claim of a law from a table of runs.
+
+    Definition:
+        Per claim and condition: HOLDS if every seed's statistic lies within the threshold, FAILS if any lies outside (a
+        theorem is refuted by one counterexample), INCONCLUSIVE if fewer than three seeds give a value or the table has
+        nothing to say.
+
+    Args:
+        law: The law.
+        table: The runs, as the store returns them; may be empty.
+
+    Returns:
+        The findings, in the order of the claims and their conditions.
+    """
+    findings: list[Finding] = []
+    for claim in law.claims:
+        conditions: dict[str, list[Sample]] = {}
+        for sample in claim.samples(table):
+            conditions.setdefault(sample.condition, []).append(sample)
+        if not conditions:
+            findings.append(_finding(claim, "", []))
+        findings.extend(_finding(claim, condition, samples) for condition, samples in conditions.items())
+    return tuple(findings)
+
+
+def overall(findings: Sequence[Finding]) -> Outcome:
+    """Return the outcome of the whole: FAILS if any counting finding fails, HOLDS if all hold, else INCONCLUSIVE."""
+    outcomes = [finding.outcome for finding in findings if finding.counts]
+    if "FAILS" in outcomes:
+        return "FAILS"
+    return "HOLDS" if outcomes and set(outcomes) == {"HOLDS"} else "INCONCLUSIVE"
+
+
+def _finding(claim: Claim, condition: str, samples: Sequence[Sample]) -> Finding:
+    values = [sample.value for sample in samples if not math.isnan(sample.value)]
+    unidentifiable = bool(samples) and all(sample.reason.startswith("not identifiable") for sample in samples)
+    outside = [value for value in values if value not in claim.threshold]
+    outcome: Outcome
+    if outside:
+        outcome, reason = "FAILS", f"{len(outside)} of {len(values)} seeds outside"
+    elif len(values) < MINIMUM_SEEDS:
+        told = "; ".join(sorted({sample.reason for sample in samples if sample.reason}))
+        outcome, reason = "INCONCLUSIVE", told or f"{len(values)} seeds gave a value, {MINIMUM_SEEDS} are wanted"
+    else:
+        outcome, reason = "HOLDS", f"all {len(values)} seeds within"
+    return Finding(
+        claim=claim.key,
+        statement=claim.statement,
+        statistic=claim.statistic,
+        condition=condition,
+        outcome=outcome,
+        role=claim.role,
+        counts=claim.role == "claim" and not unidentifiable,
+        value=median(values) if values else math.nan,
+        low=min(values, default=math.nan),
+        high=max(values, default=math.nan),
+        seeds=len(values),
+        threshold=str(claim.threshold),
+        reason=reason,
+    )

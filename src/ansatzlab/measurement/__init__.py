@@ -1,0 +1,1 @@
+"""How every layer of a network stands to its average gradient outer product."""

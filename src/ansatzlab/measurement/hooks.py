@@ -1,0 +1,113 @@
+"""Reading a network's layers while it runs, without changing it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ansatzlab.errors import ModelError
+from ansatzlab.measurement.layers import Layer
+
+
+@dataclass(frozen=True)
+class Use:
+    """One call of a layer.
+
+    Attributes:
+        inputs: What went in.
+        outputs: The layer's own output, the tensor at which gradients are taken.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+
+
+@contextmanager
+def watch(layers: Mapping[str, Layer]) -> Iterator[Mapping[str, list[Use]]]:
+    """Record every call of the layers inside the ``with``.
+
+    The network goes on with a *copy* of each output, so that an in-place operation behind the layer (an in-place ReLU)
+    cannot overwrite the tensor at which the gradient is taken. Hooks are removed on the way out, whatever happened.
+
+    Args:
+        layers: The layers by name.
+
+    Yields:
+        For each layer the list of its uses so far, in the order of the calls.
+    """
+    uses: dict[str, list[Use]] = {name: [] for name in layers}
+
+    def hook_for(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            handle = output if output.requires_grad else output.detach().requires_grad_()
+            uses[name].append(Use(inputs[0].detach(), handle))
+            return handle.clone()
+
+        return hook
+
+    handles = []
+    try:
+        for name, layer in layers.items():
+            handles.append(layer.module.register_forward_hook(hook_for(name)))
+        yield uses
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def output_gradients(
+    outputs: Float[Tensor, "n c"], layers: Mapping[str, Layer], uses: Mapping[str, list[Use]]
+) -> dict[str, list[Float[Tensor, "c n _s o"]]]:
+    """Differentiate every network output at every layer's own output: one backward pass per output.
+
+    Args:
+        outputs: The network's outputs on one batch.
+        layers: The layers by name.
+        uses: What `watch` recorded while they were computed.
+
+    Returns:
+        For each layer and each of its uses the gradients as rows, shape (c, n, s, o).
+
+    Raises:
+        ModelError: If a layer never ran, or no differentiable path leads from it to the outputs.
+    """
+    for name in layers:
+        if not uses[name]:
+            raise ModelError(
+                f"measure: layer {name!r} was selected but never ran in the forward pass; wanted every selected layer "
+                "to be called as a module; leave it out with layers=, or call the module rather than its weight."
+            )
+    flat = [use.outputs for name in layers for use in uses[name]]
+    if not outputs.requires_grad:
+        raise ModelError(
+            "measure: the network's output does not depend differentiably on any selected layer; wanted a "
+            "differentiable path; look for detach(), .item(), argmax or torch.no_grad() inside the model, or pick its "
+            "tensor by output=."
+        )
+    columns = [
+        torch.autograd.grad(column.sum(), flat, retain_graph=index + 1 < outputs.shape[1], allow_unused=True)
+        for index, column in enumerate(outputs.unbind(dim=1))
+    ]
+    found: dict[str, list[Tensor]] = {}
+    position = 0
+    for name, layer in layers.items():
+        span = range(position, position + len(uses[name]))
+        position = span.stop
+        if all(column[k] is None for column in columns for k in span):
+            raise ModelError(
+                f"measure: no differentiable path leads from layer {name!r} to the network's output; wanted one; leave "
+                "the layer out with layers=, or look for detach() or a non-differentiable step behind it."
+            )
+        found[name] = [
+            torch.stack(
+                [
+                    layer.kind.outputs(torch.zeros_like(flat[k]) if column[k] is None else column[k])
+                    for column in columns
+                ]
+            )
+            for k in span
+        ]
+    return found

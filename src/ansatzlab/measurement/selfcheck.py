@@ -1,0 +1,128 @@
+"""What a measurement checks about itself on the first batch."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ansatzlab.errors import ModelError
+from ansatzlab.measurement.hooks import Use, watch
+from ansatzlab.measurement.layers import Layer, select_layers
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
+"""Relative tolerance of the rebuilt weight gradient, by the dtype in which the network computes."""
+
+
+def refuse_random_layers(model: nn.Module) -> None:
+    """Refuse modules in training mode that make examples depend on one another or on chance.
+
+    Args:
+        model: The network.
+
+    Raises:
+        ModelError: Naming the module and what to do.
+    """
+    for name, module in model.named_modules():
+        batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        dropout = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
+        if module.training and (batch_norm or dropout):
+            raise ModelError(
+                f"measure: module {name!r} ({type(module).__name__}) is in training mode, so an output depends on "
+                f"{'the other examples' if batch_norm else 'chance'}; wanted evaluation mode; call model.eval() first."
+            )
+
+
+def check_batch(
+    model: nn.Module,
+    forward: Callable[[Callable[..., object]], Float[Tensor, "n c"]],
+    layers: Mapping[str, Layer],
+    outputs: Float[Tensor, "n c"],
+) -> None:
+    """Run the first batch again and check what the measurement relies on.
+
+    Four things: the forward pass repeats itself; the weight gradient ``Σ b hᵀ`` rebuilt from each layer's captured
+    inputs and output gradients equals autograd's (so every use of the weight was seen); example 0's outputs depend on
+    no other example's row; no buffer is changed by a forward pass.
+
+    Args:
+        model: The network.
+        forward: Computes the network's outputs on the first batch by the callable that it is given.
+        layers: The measured layers.
+        outputs: What the measuring pass computed on the same batch.
+
+    Raises:
+        ModelError: Naming the layer (or buffer) and what is wrong with it.
+    """
+    versions = {name: buffer._version for name, buffer in model.named_buffers()}
+    owners = {id(layer.weight): layer for layer in layers.values()}
+    leaves = {owner.weight_name: owner.weight.detach().clone().requires_grad_() for owner in owners.values()}
+    sharing = {name: layer for name, layer in select_layers(model, None)[0].items() if id(layer.weight) in owners}
+    with watch(sharing) as uses:
+        again = forward(lambda *args, **kwargs: functional_call(model, leaves, args, kwargs))
+    for name, buffer in model.named_buffers():
+        if buffer._version != versions[name]:
+            raise ModelError(
+                f"measure: a forward pass changes the buffer {name!r}; wanted a network at rest; call model.eval() "
+                "first."
+            )
+    tolerance = TOLERANCE[outputs.dtype]
+    if not torch.allclose(again, outputs, rtol=tolerance, atol=tolerance * float(outputs.abs().max())):
+        raise ModelError(
+            "measure: two forward passes on the same batch differ; wanted a deterministic network; call model.eval() "
+            "and look for random numbers drawn inside forward()."
+        )
+    direction = torch.cos(torch.arange(1, again.shape[1] + 1, dtype=again.dtype, device=again.device))
+    scores = again @ direction
+    _check_weight_gradients(scores, sharing, uses, leaves)
+    _check_independence(scores, layers, uses)
+
+
+def _check_weight_gradients(
+    scores: Float[Tensor, " n"],
+    layers: Mapping[str, Layer],
+    uses: Mapping[str, list[Use]],
+    leaves: Mapping[str, Tensor],
+) -> None:
+    handles = [use.outputs for name in layers for use in uses[name]]
+    gradients = torch.autograd.grad(scores.sum(), [*handles, *leaves.values()], retain_graph=True, allow_unused=True)
+    at_outputs = iter(gradients[: len(handles)])
+    exact = dict(zip(leaves, gradients[len(handles) :], strict=True))
+    owners = {id(layer.weight): layer.weight_name for layer in layers.values() if layer.weight_name in leaves}
+    rebuilt = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    for name, layer in layers.items():
+        for use in uses[name]:
+            gradient = next(at_outputs)
+            if gradient is not None:
+                rows, inputs = layer.kind.outputs(gradient), layer.kind.inputs(use.inputs)
+                rebuilt[owners[id(layer.weight)]] += torch.einsum("nso,nsi->oi", rows, inputs.to(rows.dtype))
+    for name, target in exact.items():
+        wanted = torch.zeros_like(rebuilt[name]) if target is None else target
+        error, scale = float((rebuilt[name] - wanted).norm()), float(wanted.norm())
+        if error > TOLERANCE[wanted.dtype] * max(scale, torch.finfo(wanted.dtype).tiny):
+            raise ModelError(
+                f"measure: {name!r}: the weight gradient rebuilt from the layer's captured inputs and output gradients "
+                f"differs from autograd's by {error:.2g} (its norm is {scale:.2g}); the weight is used outside the "
+                "module's own forward (a tied weight, F.linear on it, a reparametrisation); call the module for every "
+                "use, or leave the layer out with layers=."
+            )
+
+
+def _check_independence(
+    scores: Float[Tensor, " n"], layers: Mapping[str, Layer], uses: Mapping[str, list[Use]]
+) -> None:
+    names = [name for name in layers for _ in uses[name]]
+    handles = [use.outputs for name in layers for use in uses[name]]
+    gradients = torch.autograd.grad(scores[0], handles, allow_unused=True)
+    for name, handle, gradient in zip(names, handles, gradients, strict=True):
+        if len(handle) != len(scores):
+            raise ModelError(
+                f"measure: layer {name!r} gives an output of shape {tuple(handle.shape)} for {len(scores)} examples; "
+                "wanted the examples in the first dimension; move the batch dimension first inside the model."
+            )
+        if gradient is not None and bool(gradient[1:].any()):
+            raise ModelError(
+                f"measure: at layer {name!r} the output for the first example depends on other examples of the batch; "
+                "wanted independent examples; call model.eval() (batch statistics), or measure one example a batch."
+            )
