@@ -55,8 +55,3 @@ class DivergedError(AnsatzError):
 
 class DamagedFileWarning(UserWarning):
     """A file of the store that cannot be read; the others were read without it."""
-
-
-def unknown_name(kind: str, got: str, known: Iterable[str]) -> InputError:
-    """Old spelling."""
-    return UnknownNameError(kind, got, known)

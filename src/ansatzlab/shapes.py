@@ -21,6 +21,3 @@ InputGram = Float[Tensor, "i i"]
 
 Eigenvalues = Float[Tensor, " r"]
 """The kept eigenvalues of a positive semi-definite matrix, descending."""
-
-Vector = Float[Tensor, " r"]
-"""One number per mode, such as the singular values of a product of weights."""

@@ -1,0 +1,1 @@
+"""Real and synthetic data sets, loaded by name; nothing is downloaded."""

@@ -1,0 +1,1 @@
+"""Plain networks to measure and train, and the ways to initialise them."""
