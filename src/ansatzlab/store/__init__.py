@@ -1,0 +1,1 @@
+"""Finished runs on disk: a run is readable as a whole or not there at all."""

@@ -1,0 +1,1 @@
+"""Sweeps: many runs, each described by a spec, executed and kept."""

@@ -1,0 +1,154 @@
+"""What a run is, completely: a frozen, hashable record from which it can be repeated."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ansatzlab.data.dataset import Dataset
+from ansatzlab.data.registry import load
+from ansatzlab.errors import InputError
+from ansatzlab.models.deep_linear import DeepLinear
+from ansatzlab.models.mlp import MLP
+from ansatzlab.training.dynamics import Dynamics
+
+Observable = Literal["ansatz", "balance", "discrete_balance"]
+
+
+class Frozen(BaseModel):
+    """A record that refuses unknown fields and changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSpec(Frozen):
+    """A data set by name.
+
+    Attributes:
+        name: A name of `ansatzlab.data.registry.SOURCES`, or the path of an ``.npz`` file.
+        seed: Its seed.
+        size: How many examples; None for all.
+        options: Further keywords of a generator.
+        digest: The hash of a file's content, so that a changed file is another run; empty for named data.
+    """
+
+    name: str
+    seed: NonNegativeInt = 0
+    size: PositiveInt | None = None
+    options: dict[str, float | int | str | tuple[float, ...]] = {}
+    digest: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> "DataSpec":
+        """Return the spec of a whole data set by name; of a file, with its content's hash.
+
+        Raises:
+            InputError: If the file cannot be read.
+        """
+        if not name.endswith(".npz"):
+            return cls(name=name)
+        return cls(name=name, digest=_digest(name))
+
+    def load(self) -> Dataset:
+        """Load the data set.
+
+        Raises:
+            InputError: If it is unknown, not usable, or a file that changed since the spec was made.
+        """
+        if self.digest and _digest(self.name) != self.digest:
+            raise InputError(f"{self.name}: the file changed since the run was planned; start the command again.")
+        return load(self.name, seed=self.seed, size=self.size, **self.options)
+
+
+class ModelSpec(Frozen):
+    """A network, but for its input and output widths, which the data give.
+
+    Attributes:
+        kind: Deep linear or multilayer perceptron.
+        hidden: The hidden widths; the depth L is one more than their number.
+        activation: The activation of an MLP.
+        bias: Whether layers have biases.
+    """
+
+    kind: Literal["deep_linear", "mlp"] = "deep_linear"
+    hidden: tuple[PositiveInt, ...]
+    activation: str = "relu"
+    bias: bool = False
+
+    @property
+    def depth(self) -> int:
+        """The number of weight matrices, L."""
+        return len(self.hidden) + 1
+
+    def build(self, inputs: int, outputs: int) -> DeepLinear | MLP:
+        """Build the network in float64.
+
+        Raises:
+            InputError: If the widths or the activation are not valid.
+        """
+        widths = [inputs, *self.hidden, outputs]
+        if self.kind == "deep_linear":
+            return DeepLinear(widths, bias=self.bias)
+        return MLP(widths, activation=self.activation, bias=self.bias)
+
+
+class InitSpec(Frozen):
+    """Initial weights (see `ansatzlab.models.init.initialize`).
+
+    Attributes:
+        scheme: The scheme's name.
+        scale: Its scale.
+        singular_values: For ``balanced``, the singular values; None for the default grid.
+    """
+
+    scheme: str = "balanced"
+    scale: PositiveFloat = 1.0
+    singular_values: tuple[PositiveFloat, ...] | None = None
+
+
+class RunSpec(Frozen):
+    """One training with its measurements.
+
+    Attributes:
+        experiment: What the run is for; runs of one experiment are judged together.
+        data: The data.
+        model: The network.
+        init: Its initial weights.
+        dynamics: How it is trained.
+        loss: The loss, a name of `ansatzlab.training.objective.LOSSES`.
+        seed: Seed of the initial weights and of the batches.
+        snapshots: How many moments are looked at (more than the steps: every step).
+        observe: What is looked at.
+        probe_examples: On how many examples (the first ones) the AGOP is measured. For a linear network it is the same
+            on any.
+    """
+
+    experiment: str
+    data: DataSpec
+    model: ModelSpec
+    init: InitSpec = InitSpec()
+    dynamics: Annotated[Dynamics, Field()]
+    loss: str = "square"
+    seed: NonNegativeInt = 0
+    snapshots: Annotated[int, Field(ge=2)] = 40
+    observe: tuple[Observable, ...] = ("ansatz", "balance")
+    probe_examples: PositiveInt = 32
+
+    def canonical(self) -> str:
+        """Return the spec as canonical JSON: sorted keys, no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def run_id(self) -> str:
+        """The first 20 hexadecimal digits of the hash of the canonical JSON."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:20]
+
+
+def _digest(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); wanted an .npz file; check the path.") from error
