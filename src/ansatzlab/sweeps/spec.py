@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from ansatzlab.data.dataset import Dataset
 from ansatzlab.data.registry import load
-from ansatzlab.errors import InputError
+from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.mlp import MLP
 from ansatzlab.training.dynamics import Dynamics
@@ -22,6 +23,31 @@ class Frozen(BaseModel):
     """A record that refuses unknown fields and changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, object], where: str) -> Self:
+        """Build the record from values that a person wrote.
+
+        Args:
+            values: The fields by name.
+            where: What they are, for the message.
+
+        Returns:
+            The record.
+
+        Raises:
+            InputError: If a field is unknown or has a value it cannot have; the message names the first of them.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise UnknownNameError(f"setting of {where}", field, cls.model_fields) from error
+            raise InputError(
+                f"{where}: got {field} = {first['input']!r}; {first['msg'].lower()}; change it."
+            ) from error
 
 
 class DataSpec(Frozen):

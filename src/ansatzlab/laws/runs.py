@@ -1,0 +1,141 @@
+"""Reading a table of runs: one run at a time, one layer at a time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from ansatzlab.laws.law import Curve
+from ansatzlab.linalg.spectrum import Spectrum
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The rows of one run.
+
+    Attributes:
+        experiment: What it was for.
+        data: Its data set.
+        depth: L.
+        seed: Its seed.
+        weight_decay: λ.
+        learning_rate: η; nan for a flow.
+        failure: Why it did not finish, in words; empty if it did.
+        layers: The rows of each layer, from the first layer to the last, in the order of the snapshots.
+    """
+
+    experiment: str
+    data: str
+    depth: int
+    seed: int
+    weight_decay: float
+    learning_rate: float
+    failure: str
+    layers: tuple[tuple[Row, ...], ...]
+
+    @property
+    def condition(self) -> str:
+        """The depth and, where there is one, the decay: what runs are grouped by."""
+        return f"L = {self.depth}" + (f", λ = {self.weight_decay:g}" if self.weight_decay else "")
+
+    def column(self, name: str, layer: int = 1) -> np.ndarray:
+        """Return a column of one layer (counted from 1) over the snapshots, nan where it is null."""
+        values = [row.get(name) for row in self.layers[layer - 1]]
+        return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+    def spectra(self, layer: int = 1) -> list[Spectrum]:
+        """Return the spectra of one layer (counted from 1) over the snapshots."""
+        return [spectrum_of(row) for row in self.layers[layer - 1]]
+
+
+def runs_of(table: pa.Table, experiment: str) -> list[Run]:
+    """Return the runs of one experiment, sorted by depth, decay, learning rate and seed.
+
+    Args:
+        table: Rows as the store returns them.
+        experiment: The experiment's name.
+
+    Returns:
+        The runs; none if the table has none.
+    """
+    if table.num_rows == 0:
+        return []
+    rows_by_run: dict[str, list[Row]] = {}
+    for row in table.filter(pc.equal(table["experiment"], experiment)).to_pylist():
+        rows_by_run.setdefault(row["run_id"], []).append(row)
+    runs = [_run(rows) for rows in rows_by_run.values()]
+    return sorted(runs, key=lambda r: (r.depth, r.weight_decay, np.nan_to_num(r.learning_rate), r.seed))
+
+
+def spectrum_of(row: Row) -> Spectrum:
+    """Rebuild a layer's spectrum from its columns."""
+
+    def vector(name: str) -> torch.Tensor:
+        return torch.tensor(row[name], dtype=torch.float64)
+
+    def number(name: str) -> float:
+        value = row[name]
+        assert isinstance(value, float), name
+        return value
+
+    return Spectrum(
+        eigenvalues=vector("eigenvalues"),
+        energies=vector("energies"),
+        off_energy=number("off_energy"),
+        sums=vector("sums"),
+        trace=number("trace"),
+        total=number("total"),
+        dimension=int(number("dimension")),
+        cut=number("cut"),
+    )
+
+
+def median_curve(label: str, x: Sequence[float] | np.ndarray, per_seed: Sequence[np.ndarray]) -> Curve:
+    """Return the median over seeds with the smallest and largest value as its spread.
+
+    Args:
+        label: The curve's name.
+        x: The abscissae, which all seeds share.
+        per_seed: For each seed its ordinates.
+
+    Returns:
+        The curve.
+    """
+    stacked = np.stack(per_seed)
+    return Curve(
+        label=label,
+        x=_floats(x),
+        y=_floats(np.median(stacked, axis=0)),
+        low=_floats(stacked.min(axis=0)),
+        high=_floats(stacked.max(axis=0)),
+    )
+
+
+def _floats(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def _run(rows: list[Row]) -> Run:
+    first = rows[0]
+    by_layer: dict[int, list[Row]] = {}
+    for row in rows:
+        index = row["layer_index"]
+        if isinstance(index, int):
+            by_layer.setdefault(index, []).append(row)
+    rate = first["learning_rate"]
+    return Run(
+        experiment=str(first["experiment"]),
+        data=str(first["data"]),
+        depth=int(str(first["depth"])),
+        seed=int(str(first["seed"])),
+        weight_decay=float(str(first["weight_decay"])),
+        learning_rate=math.nan if rate is None else float(str(rate)),
+        failure="" if first["status"] == "finished" else f"{first['status']}: {first['error']}",
+        layers=tuple(tuple(by_layer[index]) for index in sorted(by_layer)),
+    )
