@@ -5,7 +5,7 @@ that judging can be tested with planted tables.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -176,8 +176,8 @@ class Law:
         url: Where it can be read.
         summary: The law in one sentence.
         claims: What is judged.
-        plan: The runs that test it: ``(budget, data, settings)`` to specs, settings being name-value pairs of the law's
-            own.
+        settings: What a user may change about its experiments, with the values of the quick budget.
+        plan: The runs that test it: ``(budget, data, changed settings)`` to specs.
         figures: What the report draws, from the table of runs.
         planted: A table in which every claim is true (True) or false (False), to test the judging.
     """
@@ -189,7 +189,8 @@ class Law:
     url: str
     summary: str
     claims: tuple[Claim, ...]
-    plan: Callable[[Budget, str, dict[str, object]], tuple[RunSpec, ...]]
+    settings: Mapping[str, object]
+    plan: Callable[[Budget, str, Mapping[str, object]], tuple[RunSpec, ...]]
     figures: Callable[[pa.Table], tuple[Figure, ...]]
     planted: Callable[[bool], pa.Table]
 

@@ -1,5 +1,6 @@
 """The runs that test the law."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -62,7 +63,7 @@ DESIGNS: dict[Budget, Design] = {
 }
 
 
-def plan(budget: Budget, data: str, settings: dict[str, object]) -> tuple[RunSpec, ...]:
+def plan(budget: Budget, data: str, settings: Mapping[str, object]) -> tuple[RunSpec, ...]:
     """Return every run that the law's claims need.
 
     Args:

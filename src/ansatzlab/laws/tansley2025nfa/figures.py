@@ -88,7 +88,7 @@ def _layers(table: pa.Table) -> Figure:
 
 def _balanced(table: pa.Table) -> Figure:
     def errors(run: Run) -> np.ndarray:
-        return np.maximum(ansatz_errors(run), ROUNDING)
+        return ansatz_errors(run).clip(min=ROUNDING)
 
     curves = tuple(
         _over_time(condition, runs, lambda run: run.column("flow_time"), errors)

@@ -2,7 +2,7 @@
 
 from ansatzlab.laws.law import Claim, Law, Threshold
 from ansatzlab.laws.tansley2025nfa import statistics
-from ansatzlab.laws.tansley2025nfa.design import plan
+from ansatzlab.laws.tansley2025nfa.design import DESIGNS, plan
 from ansatzlab.laws.tansley2025nfa.figures import figures
 from ansatzlab.laws.tansley2025nfa.planted import planted
 
@@ -124,6 +124,7 @@ LAW = Law(
     summary="In a deep linear network of depth L the first layer's Gram matrix W₁ᵀW₁ is proportional to the AGOP to "
     "the power 1/L: throughout training from a balanced start, asymptotically from any start with weight decay.",
     claims=CLAIMS,
+    settings=DESIGNS["quick"].model_dump(mode="json"),
     plan=plan,
     figures=figures,
     planted=planted,

@@ -1,0 +1,193 @@
+"""The command line: ``ansatz``.
+
+Exit codes of ``verify`` and ``report``: 0 every counting claim holds, 1 one fails, 2 inconclusive, 3 error, 130 stopped
+by Ctrl-C.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from ansatzlab import __version__
+from ansatzlab.errors import AnsatzError, InputError
+from ansatzlab.laws.law import Budget
+from ansatzlab.laws.registry import LAWS, get_law
+from ansatzlab.report.verdicts import tally, verdict_table
+from ansatzlab.sweeps.run import Progress
+from ansatzlab.verification import Report, rebuild, verify
+
+EXIT_CODES = {"HOLDS": 0, "FAILS": 1, "INCONCLUSIVE": 2}
+ERROR, STOPPED = 3, 130
+USAGE = 2
+
+app = typer.Typer(
+    help="A laboratory for the laws of feature learning.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+messages = Console(stderr=True, highlight=False)
+
+
+class Outcome(SystemExit):
+    """The end of a command that ran, told apart from the parser's own exits."""
+
+
+def main() -> None:
+    """Run the command line; the parser's exit code for wrong usage becomes that of an error."""
+    try:
+        app()
+    except Outcome:
+        raise
+    except SystemExit as exit_:
+        raise SystemExit(ERROR if exit_.code == USAGE else exit_.code) from None
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    """A laboratory for the laws of feature learning."""
+    if version:
+        typer.echo(f"ansatzlab {__version__}")
+        raise typer.Exit
+
+
+@app.command("verify")
+def verify_command(
+    law: Annotated[str, typer.Argument(help="The law's key; `ansatz laws` lists them.")],
+    full: Annotated[
+        bool, typer.Option("--full/--quick", help="The whole set of experiments, or minutes of it.")
+    ] = False,
+    data: Annotated[str, typer.Option(help="A data set by name, or an .npz file with inputs and targets.")] = "digits",
+    out: Annotated[Path | None, typer.Option(help="The output folder. Default: runs/LAW-DATA-BUDGET.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting, NAME=VALUE; `ansatz laws LAW` lists them.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, nothing else.")] = False,
+) -> None:
+    """Run a law's experiments, judge its claims and write the report. Call again to resume."""
+    budget: Budget = "full" if full else "quick"
+    with _exit_codes(), _live(quiet=as_json) as progress:
+        settings = dict(_setting(change) for change in changes or [])
+        report = verify(law, budget=budget, data=data, out=out, settings=settings, progress=progress)
+    _finish(report, as_json)
+
+
+@app.command("report")
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="An output folder of `ansatz verify`.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, nothing else.")] = False,
+) -> None:
+    """Judge the runs that a folder holds and write its report again, without running anything."""
+    with _exit_codes():
+        report = rebuild(folder)
+    _finish(report, as_json)
+
+
+@app.command("laws")
+def laws_command(
+    law: Annotated[str | None, typer.Argument(help="A law's key, for its claims and settings.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the laws that can be verified, or one law's claims and settings."""
+    with _exit_codes():
+        chosen = list(LAWS.values()) if law is None else [get_law(law)]
+    if as_json:
+        described = [
+            {
+                "law": item.key,
+                "title": item.title,
+                "source": item.source,
+                "summary": item.summary,
+                "claims": {claim.key: claim.statement for claim in item.claims},
+                "settings": item.settings,
+            }
+            for item in chosen
+        ]
+        typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    for item in chosen:
+        console.print(
+            f"[bold]{item.key}[/]  {item.title}. {item.authors}. {item.source}\n  {item.summary}\n", soft_wrap=True
+        )
+    if law is not None:
+        console.print(_claims_table(chosen[0].key))
+        console.print("Settings of the quick budget, changed by --set NAME=VALUE:")
+        for name, value in chosen[0].settings.items():
+            console.print(f"  {name} = {json.dumps(value)}", markup=False)
+
+
+def _claims_table(key: str) -> Table:
+    table = Table("claim", "statement", "statistic", "threshold", "counts", show_lines=True)
+    for claim in get_law(key).claims:
+        counts = "yes" if claim.role == "claim" else claim.role
+        table.add_row(claim.key, claim.statement, claim.statistic, str(claim.threshold), counts)
+    return table
+
+
+def _setting(change: str) -> tuple[str, object]:
+    """Read NAME=VALUE; a value is JSON, a comma-separated list of it, or else text."""
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise InputError(f"--set {change}: wanted NAME=VALUE, for example --set depths=2,3.")
+    for candidate in (text, f"[{text}]"):
+        try:
+            return name, json.loads(candidate)
+        except ValueError:
+            continue
+    return name, text
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn an error into one line and exit code 3, and Ctrl-C into a word on how to go on."""
+    try:
+        yield
+    except AnsatzError as error:
+        messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise Outcome(ERROR) from None
+    except KeyboardInterrupt:
+        messages.print("stopped; every finished run is kept, and the same command goes on from here.")
+        raise Outcome(STOPPED) from None
+
+
+@contextmanager
+def _live(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Show one live line: runs done, those that went wrong, time left."""
+    columns = (
+        TextColumn("runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with ProgressBar(*columns, console=messages, disable=quiet) as bar:
+        task = bar.add_task("", total=None)
+
+        def update(state: Progress) -> None:
+            troubles = {"resumed": state.resumed, "failed": state.failed, "diverged": state.diverged}
+            told = ", ".join(f"{count} {word}" for word, count in troubles.items() if count)
+            bar.update(task, total=state.total, completed=state.done, description=told)
+
+        yield update
+
+
+def _finish(report: Report, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        console = Console(highlight=False)
+        console.print(verdict_table(report.findings))
+        console.print(f"[bold]{report.outcome}[/]  {tally(report.findings)}", soft_wrap=True)
+        console.print(f"report: {report.page}", markup=False, soft_wrap=True)
+    raise Outcome(EXIT_CODES[report.outcome])

@@ -1,0 +1,178 @@
+"""`verify`: a law, its sweep and its report in one call."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ansatzlab.errors import StoreError
+from ansatzlab.laws.law import Budget, Figure, Finding, Law, Outcome, judge, overall
+from ansatzlab.laws.registry import get_law
+from ansatzlab.report.figures import save_png
+from ansatzlab.report.page import render_page
+from ansatzlab.store.atomic import write_atomically
+from ansatzlab.store.parquet import Store
+from ansatzlab.store.provenance import provenance
+from ansatzlab.sweeps.executors import Executor, serial
+from ansatzlab.sweeps.run import Progress, sweep
+
+REQUEST = "verification"
+"""The side file of a store that says what was asked for, so that the report can be made again."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of verifying a law.
+
+    Attributes:
+        law: The law.
+        data: The data set.
+        findings: The verdicts, one per claim and condition.
+        table: The runs they were read from.
+        folder: Where the runs, the verdicts and the figures are.
+        page: The HTML report.
+    """
+
+    law: Law
+    data: str
+    findings: tuple[Finding, ...]
+    table: pa.Table
+    folder: Path
+    page: Path
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of the whole: FAILS if any counting verdict fails, HOLDS if all hold, else INCONCLUSIVE."""
+        return overall(self.findings)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the verdicts as what JSON can hold; a missing number is None."""
+        return {
+            "law": self.law.key,
+            "data": self.data,
+            "outcome": self.outcome,
+            "findings": [_without_nan(asdict(finding)) for finding in self.findings],
+            "folder": str(self.folder),
+            "page": str(self.page),
+        }
+
+
+def verify(
+    law: str,
+    *,
+    budget: Budget = "quick",
+    data: str = "digits",
+    out: Path | str | None = None,
+    settings: Mapping[str, object] | None = None,
+    executor: Executor = serial,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Report:
+    """Verify a published law: run its experiments, judge its claims, write the report.
+
+    Finished runs are kept in the output folder as they come. Called again with the same arguments, it runs only what is
+    missing, so nothing is lost to an interruption.
+
+    Args:
+        law: The law's key, for example ``"tansley2025nfa"``.
+        budget: ``"quick"`` for minutes, ``"full"`` for the whole.
+        data: A data set of `ansatzlab.data.registry`, or the path of an ``.npz`` file with ``inputs`` and ``targets``.
+        out: The output folder; by default ``runs/<law>-<data>-<budget>``.
+        settings: Changes to the law's experiments, by name (`ansatz laws LAW` lists them).
+        executor: How the runs are executed.
+        progress: Told after every run.
+
+    Returns:
+        The report; its page is ``report.html`` in the output folder.
+
+    Raises:
+        InputError: If the law, the data or a setting is unknown or not usable.
+        StoreError: If the output folder cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> settings = {"depths": [2], "unbalanced_depths": [2], "seeds": [0], "width": 4, "snapshots": 20}
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     report = verify("tansley2025nfa", data="linnerud", out=out, settings=settings)
+        >>> report.outcome    # one seed shows no spread, so nothing is concluded
+        'INCONCLUSIVE'
+    """
+    chosen = get_law(law)
+    changed = dict(settings or {})
+    specs = chosen.plan(budget, data, changed)
+    folder = Path(out) if out is not None else Path("runs") / f"{law}-{Path(data).stem}-{budget}"
+    store = Store.open(folder)
+    store.write_json(REQUEST, {"law": law, "budget": budget, "data": data, "settings": changed})
+    table = sweep(specs, store=store, executor=executor, progress=progress)
+    return _write(chosen, budget, data, changed, table, store)
+
+
+def rebuild(folder: Path | str) -> Report:
+    """Judge the runs that a folder holds and write its report again, without running anything.
+
+    Args:
+        folder: An output folder of `verify`, finished or interrupted.
+
+    Returns:
+        The report.
+
+    Raises:
+        StoreError: If the folder is not one.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise StoreError(f"{path}: there is no such folder; wanted one that `ansatz verify` wrote; check the path.")
+    store = Store.open(path)
+    request = store.read_json(REQUEST)
+    assert isinstance(request, dict), "written by verify"
+    law = get_law(request["law"])
+    specs = law.plan(request["budget"], request["data"], request["settings"])
+    table = store.table([spec.run_id for spec in specs])
+    return _write(law, request["budget"], request["data"], request["settings"], table, store)
+
+
+def _write(law: Law, budget: Budget, data: str, settings: dict[str, object], table: pa.Table, store: Store) -> Report:
+    findings = judge(law, table)
+    figures = law.figures(table)
+    page = store.folder / "report.html"
+    report = Report(law=law, data=data, findings=findings, table=table, folder=store.folder, page=page)
+    _write_figures(figures, store.folder / "figures")
+    facts = {
+        "command": _command(law, budget, data, settings, store.folder),
+        "data": data,
+        "runs": _counts(table),
+        **provenance(),
+    }
+    write_atomically(page, render_page(law, findings, figures, facts).encode())
+    store.write_json("verdicts", report.to_dict())
+    return report
+
+
+def _write_figures(figures: tuple[Figure, ...], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for figure in figures:
+        save_png(figure, folder / f"{figure.key}.png")
+
+
+def _command(law: Law, budget: Budget, data: str, settings: dict[str, object], folder: Path) -> str:
+    changes = "".join(f" --set '{name}={json.dumps(value)}'" for name, value in settings.items())
+    return f"ansatz verify {law.key} --{budget} --data {data}{changes} --out {folder}"
+
+
+def _counts(table: pa.Table) -> str:
+    """Say how many runs there are, how many of them did not finish, and what they cost."""
+    runs = table.group_by(["run_id", "status"]).aggregate([("wall_seconds", "max")])
+    counts = {
+        status: pc.sum(pc.equal(runs["status"], status)).as_py() or 0 for status in ("finished", "diverged", "failed")
+    }
+    seconds = pc.sum(runs["wall_seconds_max"]).as_py() or 0.0
+    return ", ".join(f"{count} {status}" for status, count in counts.items()) + f"; {seconds:.0f} s of computing"
+
+
+def _without_nan(values: dict[str, object]) -> dict[str, object]:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
