@@ -62,9 +62,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Show the versi
 @app.command("verify")
 def verify_command(
     law: Annotated[str, typer.Argument(help="The law's key; `ansatz laws` lists them.")],
-    full: Annotated[
-        bool, typer.Option("--full/--quick", help="The whole set of experiments, or minutes of it.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full/--quick", help="All experiments, or minutes of them.")] = False,
     data: Annotated[str, typer.Option(help="A data set by name, or an .npz file with inputs and targets.")] = "digits",
     out: Annotated[Path | None, typer.Option(help="The output folder. Default: runs/LAW-DATA-BUDGET.")] = None,
     changes: Annotated[
@@ -115,9 +113,8 @@ def laws_command(
         return
     console = Console(highlight=False)
     for item in chosen:
-        console.print(
-            f"[bold]{item.key}[/]  {item.title}. {item.authors}. {item.source}\n  {item.summary}\n", soft_wrap=True
-        )
+        console.print(f"[bold]{item.key}[/]  {item.title}. {item.authors}. {item.source}", soft_wrap=True)
+        console.print(f"  {item.summary}\n", soft_wrap=True)
     if law is not None:
         console.print(_claims_table(chosen[0].key))
         console.print("Settings of the quick budget, changed by --set NAME=VALUE:")

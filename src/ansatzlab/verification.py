@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ansatzlab.errors import StoreError
-from ansatzlab.laws.law import Budget, Figure, Finding, Law, Outcome, judge, overall
+from ansatzlab.laws.law import Budget, Figure, Finding, Law, Outcome, controls, judge, overall
 from ansatzlab.laws.registry import get_law
 from ansatzlab.report.figures import save_png
 from ansatzlab.report.page import render_page
 from ansatzlab.store.atomic import write_atomically
 from ansatzlab.store.parquet import Store
 from ansatzlab.store.provenance import provenance
+from ansatzlab.store.schema import STATUSES
 from ansatzlab.sweeps.executors import Executor, serial
 from ansatzlab.sweeps.run import Progress, sweep
 
@@ -135,7 +136,7 @@ def rebuild(folder: Path | str) -> Report:
 
 
 def _write(law: Law, budget: Budget, data: str, settings: dict[str, object], table: pa.Table, store: Store) -> Report:
-    findings = judge(law, table)
+    findings = (*judge(law, table), *controls(law))
     figures = law.figures(table)
     page = store.folder / "report.html"
     report = Report(law=law, data=data, findings=findings, table=table, folder=store.folder, page=page)
@@ -165,9 +166,7 @@ def _command(law: Law, budget: Budget, data: str, settings: dict[str, object], f
 def _counts(table: pa.Table) -> str:
     """Say how many runs there are, how many of them did not finish, and what they cost."""
     runs = table.group_by(["run_id", "status"]).aggregate([("wall_seconds", "max")])
-    counts = {
-        status: pc.sum(pc.equal(runs["status"], status)).as_py() or 0 for status in ("finished", "diverged", "failed")
-    }
+    counts = {status: pc.sum(pc.equal(runs["status"], status)).as_py() or 0 for status in STATUSES}
     seconds = pc.sum(runs["wall_seconds_max"]).as_py() or 0.0
     return ", ".join(f"{count} {status}" for status, count in counts.items()) + f"; {seconds:.0f} s of computing"
 

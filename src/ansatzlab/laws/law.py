@@ -210,23 +210,41 @@ def judge(law: Law, table: pa.Table) -> tuple[Finding, ...]:
     Returns:
         The findings, in the order of the claims and their conditions.
     """
-    findings: list[Finding] = []
-    for claim in law.claims:
-        conditions: dict[str, list[Sample]] = {}
-        for sample in claim.samples(table):
-            conditions.setdefault(sample.condition, []).append(sample)
-        if not conditions:
-            findings.append(_finding(claim, "", []))
-        findings.extend(_finding(claim, condition, samples) for condition, samples in conditions.items())
-    return tuple(findings)
+    return tuple(finding for claim in law.claims for finding in judge_claim(claim, table))
+
+
+def judge_claim(claim: Claim, table: pa.Table) -> tuple[Finding, ...]:
+    """Judge one claim (see `judge`): one finding per condition, or a single one if the table has nothing to say."""
+    conditions: dict[str, list[Sample]] = {}
+    for sample in claim.samples(table):
+        conditions.setdefault(sample.condition, []).append(sample)
+    return tuple(_finding(claim, condition, samples) for condition, samples in (conditions or {"": []}).items())
+
+
+def controls(law: Law) -> tuple[Finding, ...]:
+    """Judge the law's planted tables: truth must come out HOLDS, falsehood FAILS, an empty table INCONCLUSIVE.
+
+    Args:
+        law: The law.
+
+    Returns:
+        Three findings, one per planted table, whose value is the number of claims judged as planted.
+    """
+    truth = law.planted(True)
+    plants: dict[str, tuple[pa.Table, Outcome]] = {
+        "planted truth": (truth, "HOLDS"),
+        "planted falsehood": (law.planted(False), "FAILS"),
+        "empty table": (truth.slice(0, 0), "INCONCLUSIVE"),
+    }
+    return tuple(
+        _control(condition, wanted, [_worst(judge_claim(claim, table)) for claim in law.claims])
+        for condition, (table, wanted) in plants.items()
+    )
 
 
 def overall(findings: Sequence[Finding]) -> Outcome:
     """Return the outcome of the whole: FAILS if any counting finding fails, HOLDS if all hold, else INCONCLUSIVE."""
-    outcomes = [finding.outcome for finding in findings if finding.counts]
-    if "FAILS" in outcomes:
-        return "FAILS"
-    return "HOLDS" if outcomes and set(outcomes) == {"HOLDS"} else "INCONCLUSIVE"
+    return _worst([finding for finding in findings if finding.counts])
 
 
 def _finding(claim: Claim, condition: str, samples: Sequence[Sample]) -> Finding:
@@ -255,4 +273,31 @@ def _finding(claim: Claim, condition: str, samples: Sequence[Sample]) -> Finding
         seeds=len(values),
         threshold=str(claim.threshold),
         reason=reason,
+    )
+
+
+def _worst(findings: Sequence[Finding]) -> Outcome:
+    """Return FAILS if any finding fails, HOLDS if all hold, else INCONCLUSIVE, whatever counts."""
+    outcomes = {finding.outcome for finding in findings}
+    if "FAILS" in outcomes:
+        return "FAILS"
+    return "HOLDS" if outcomes == {"HOLDS"} else "INCONCLUSIVE"
+
+
+def _control(condition: str, wanted: Outcome, outcomes: Sequence[Outcome]) -> Finding:
+    right = sum(outcome == wanted for outcome in outcomes)
+    return Finding(
+        claim="control",
+        statement="The judging itself: a planted truth HOLDS, a planted falsehood FAILS, nothing is INCONCLUSIVE.",
+        statistic="number of claims judged as planted",
+        condition=condition,
+        outcome="HOLDS" if right == len(outcomes) else "FAILS",
+        role="control",
+        counts=False,
+        value=float(right),
+        low=float(right),
+        high=float(right),
+        seeds=len(outcomes),
+        threshold=str(Threshold(low=len(outcomes))),
+        reason=f"{right} of {len(outcomes)} claims came out {wanted}",
     )

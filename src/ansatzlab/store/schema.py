@@ -132,7 +132,8 @@ def _check_row(index: int, row: Mapping[str, object], schema: pa.Schema) -> None
             raise StoreError(f"row {index}: the column {name!r} is None, which only a nullable column may be.")
         if value is not None and not _fits(value, field.type):
             raise StoreError(
-                f"row {index}: the column {name!r} got {reprlib.repr(value)} of type {type(value).__name__}, wanted {field.type}."
+                f"row {index}: the column {name!r} got {reprlib.repr(value)} of type {type(value).__name__}, "
+                f"wanted {field.type}."
             )
     if row["status"] not in STATUSES:
         raise StoreError(

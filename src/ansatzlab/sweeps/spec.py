@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
@@ -16,6 +16,7 @@ from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.mlp import MLP
 from ansatzlab.training.dynamics import Dynamics
 
+T = TypeVar("T", bound="Frozen")
 Observable = Literal["ansatz", "balance", "discrete_balance"]
 
 
@@ -25,7 +26,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def parse(cls, values: Mapping[str, object], where: str) -> Self:
+    def parse(cls: type[T], values: Mapping[str, object], where: str) -> T:
         """Build the record from values that a person wrote.
 
         Args:

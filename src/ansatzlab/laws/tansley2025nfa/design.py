@@ -107,6 +107,7 @@ def _balanced(design: Design, data: DataSpec, seed: int) -> list[RunSpec]:
             dynamics=Optimizer(learning_rate=rate, steps=round(design.descent_time / rate)),
             seed=seed,
             snapshots=20,
+            observe=("balance",),
         )
         for depth in design.unbalanced_depths
         for rate in design.learning_rates
