@@ -297,7 +297,7 @@ def _control(condition: str, wanted: Outcome, outcomes: Sequence[Outcome]) -> Fi
         value=float(right),
         low=float(right),
         high=float(right),
-        seeds=len(outcomes),
+        seeds=1,
         threshold=str(Threshold(low=len(outcomes))),
         reason=f"{right} of {len(outcomes)} claims came out {wanted}",
     )
