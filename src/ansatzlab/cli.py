@@ -20,7 +20,7 @@ from ansatzlab import __version__
 from ansatzlab.errors import AnsatzError, InputError
 from ansatzlab.laws.law import Budget
 from ansatzlab.laws.registry import LAWS, get_law
-from ansatzlab.report.verdicts import tally, verdict_table
+from ansatzlab.report.verdicts import tally, verdict_notes, verdict_table
 from ansatzlab.sweeps.run import Progress
 from ansatzlab.verification import Report, rebuild, verify
 
@@ -168,15 +168,19 @@ def _live(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with ProgressBar(*columns, console=messages, disable=quiet) as bar:
-        task = bar.add_task("", total=None)
+    bar = ProgressBar(*columns, console=messages, disable=quiet)
+    task = bar.add_task("", total=None)
 
-        def update(state: Progress) -> None:
-            troubles = {"resumed": state.resumed, "failed": state.failed, "diverged": state.diverged}
-            told = ", ".join(f"{count} {word}" for word, count in troubles.items() if count)
-            bar.update(task, total=state.total, completed=state.done, description=told)
+    def update(state: Progress) -> None:
+        troubles = {"resumed": state.resumed, "failed": state.failed, "diverged": state.diverged}
+        told = ", ".join(f"{count} {word}" for word, count in troubles.items() if count)
+        bar.update(task, total=state.total, completed=state.done, description=told)
+        bar.start()
 
+    try:
         yield update
+    finally:
+        bar.stop()
 
 
 def _finish(report: Report, as_json: bool) -> None:
@@ -185,6 +189,8 @@ def _finish(report: Report, as_json: bool) -> None:
     else:
         console = Console(highlight=False)
         console.print(verdict_table(report.findings))
+        for note in verdict_notes(report.findings):
+            console.print(note, markup=False)
         console.print(f"[bold]{report.outcome}[/]  {tally(report.findings)}", soft_wrap=True)
         console.print(f"report: {report.page}", markup=False, soft_wrap=True)
     raise Outcome(EXIT_CODES[report.outcome])

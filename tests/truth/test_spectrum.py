@@ -1,4 +1,4 @@
-"""The spectrum against the definitions: explicit d × d matrices, other libraries, and the symmetries of the question."""
+"""The spectrum against the definitions on explicit d × d matrices, other libraries, and the problem's symmetries."""
 
 from dataclasses import dataclass
 
@@ -115,23 +115,26 @@ def test_every_column_is_what_its_definition_says(case: Case, form: str) -> None
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("exponent", EXPONENTS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_every_read_out_is_that_of_the_explicit_matrices(case: Case, exponent: float, form: str) -> None:
+def test_every_read_out_is_that_of_the_explicit_matrices(case: Case, form: str) -> None:
     weight, factor = case.build()
     M, values, vectors = explicit(weight, factor, case.rank)
-    target, power = torch.from_numpy(M), explicit_power(values, vectors, exponent)
+    target = torch.from_numpy(M)
     spectrum = spectrum_from(weight, factor, form)
-    for comparator, definition in DEFINITIONS.items():
-        if case.inputs == 1 and comparator != "cosine":
-            assert np.isnan(spectrum.alignment(exponent, comparator)), "a 1 × 1 matrix has no centred part"
-            continue
-        assert_close(spectrum.alignment(exponent, comparator), definition(target, power), **PRECISION)
-    assert_close(spectrum.residual(exponent), residual(target, power), **PRECISION)
-    assert_close(spectrum.squared_misfit(exponent), (residual(target, power) * float(target.norm())) ** 2, **PRECISION)
-    for scale in (1.0, 0.3):
-        error = float((target - scale * power).norm() / target.norm())
-        assert_close(spectrum.relative_error(exponent, scale), error, **PRECISION)
+    for exponent in EXPONENTS:
+        power = explicit_power(values, vectors, exponent)
+        for comparator, definition in DEFINITIONS.items():
+            wanted = definition(target, power)
+            if case.inputs == 1 or (case.rank == case.inputs and exponent == 0 and comparator == "traceless"):
+                # Centring leaves nothing of a 1 × 1 matrix, or of G⁰ = I: the definition divides rounding by rounding.
+                wanted = wanted if comparator == "cosine" else float("nan")
+            assert_close(spectrum.alignment(exponent, comparator), wanted, equal_nan=True, **PRECISION)
+        misfit = residual(target, power)
+        assert_close(spectrum.residual(exponent), misfit, **PRECISION)
+        assert_close(spectrum.squared_misfit(exponent), (misfit * float(target.norm())) ** 2, **PRECISION)
+        for scale in (1.0, 0.3):
+            error = float((target - scale * power).norm() / target.norm())
+            assert_close(spectrum.relative_error(exponent, scale), error, **PRECISION)
 
 
 @pytest.mark.parametrize("exponent", EXPONENTS)
@@ -161,9 +164,7 @@ def test_fifty_digits_agree_on_a_rational_case(form: str) -> None:
         expected_cosine = inner / (mpmath.norm(M) * mpmath.norm(power))
         expected_residual = mpmath.sqrt(1 - expected_cosine**2)
         expected_error = mpmath.norm(M - power) / mpmath.norm(M)
-    spectrum = spectrum_from(
-        torch.tensor(W, dtype=torch.float64), torch.tensor(R, dtype=torch.float64), form
-    )
+    spectrum = spectrum_from(torch.tensor(W, dtype=torch.float64), torch.tensor(R, dtype=torch.float64), form)
     assert_close(spectrum.alignment(1 / 3), float(expected_cosine), rtol=1e-14, atol=0)
     assert_close(spectrum.residual(1 / 3), float(expected_residual), rtol=1e-14, atol=0)
     assert_close(spectrum.relative_error(1 / 3), float(expected_error), rtol=1e-14, atol=0)
@@ -192,7 +193,7 @@ def answers(spectrum: Spectrum, exponent: float) -> Tensor:
 
 
 SYMMETRY = {"rtol": 1e-9, "atol": 1e-7, "equal_nan": True}  # a residual near 0 or a vanishing traceless part
-hypothesis_settings = settings(deadline=None, max_examples=60, derandomize=True)
+hypothesis_settings = settings(deadline=None, max_examples=25, derandomize=True)
 
 
 def traceless_is_defined(weight: Tensor) -> bool:
@@ -347,11 +348,13 @@ def test_the_factor_resolves_eigenvalues_that_the_gram_drowns() -> None:
 
 
 def test_the_factor_keeps_a_deep_law_exact_where_the_gram_does_not() -> None:
-    """Depth 8 with singular values 0.8 … 0.2: λ spans 1e-10, and the eighth root of what K keeps is off."""
+    """Depth 8 with singular values 0.8 … 0.2: λ spans ten decades, and the eighth root of what K keeps is off."""
     values = torch.linspace(0.8, 0.2, 6, dtype=torch.float64)
     weight, factor = exact_law(1 / 8, values, 10, torch.Generator().manual_seed(4))
-    assert ansatz_spectrum(weight, factor=factor).relative_error(1 / 8) < 1e-11
-    assert ansatz_spectrum(weight, gram=factor.mT @ factor).relative_error(1 / 8) > 1e-9
+    by_factor = ansatz_spectrum(weight, factor=factor).relative_error(1 / 8)
+    by_gram = ansatz_spectrum(weight, gram=factor.mT @ factor).relative_error(1 / 8)
+    assert by_factor < 1e-14
+    assert by_gram > 1e3 * by_factor
 
 
 # --- the residual does not cancel --------------------------------------------------------------------------------

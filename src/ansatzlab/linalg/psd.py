@@ -68,7 +68,7 @@ def gram_eigensystem(gram: Float[Tensor, "i i"], *, cut: float | None = None) ->
         >>> gram_eigensystem(torch.diag(torch.tensor([4.0, 0.0, 1.0], dtype=torch.float64))).values
         tensor([4., 1.], dtype=torch.float64)
     """
-    _refuse_nonfinite(gram, "gram_eigensystem")
+    refuse_nonfinite(gram, "gram_eigensystem")
     if cut is None:
         cut = rounding_cut(len(gram), gram.dtype)
     values, basis = torch.linalg.eigh(gram)
@@ -98,7 +98,7 @@ def factor_eigensystem(factor: Float[Tensor, "p i"], *, cut: float | None = None
         >>> factor_eigensystem(torch.tensor([[2.0, 0.0]], dtype=torch.float64)).values
         tensor([4.], dtype=torch.float64)
     """
-    _refuse_nonfinite(factor, "factor_eigensystem")
+    refuse_nonfinite(factor, "factor_eigensystem")
     if cut is None:
         cut = rounding_cut(max(factor.shape), factor.dtype) ** 2
     _, singular, basis = torch.linalg.svd(factor, full_matrices=True)
@@ -131,7 +131,16 @@ def _kept(values: Tensor, basis: Tensor, cut: float) -> Eigensystem:
     return Eigensystem(values=values[:rank], basis=basis, cut=cut)
 
 
-def _refuse_nonfinite(matrix: Tensor, where: str) -> None:
+def refuse_nonfinite(matrix: Tensor, where: str) -> None:
+    """Refuse a matrix with an entry that is not finite.
+
+    Args:
+        matrix: The matrix.
+        where: Who asks, for the message.
+
+    Raises:
+        InputError: If there is one.
+    """
     if not bool(torch.isfinite(matrix).all()):
         count = int((~torch.isfinite(matrix)).sum())
         raise InputError(

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ansatzlab.errors import UnknownNameError
-from ansatzlab.linalg.psd import Eigensystem, factor_eigensystem, gram_eigensystem, rounding_cut
+from ansatzlab.linalg.psd import Eigensystem, factor_eigensystem, gram_eigensystem, refuse_nonfinite, rounding_cut
 from ansatzlab.shapes import Eigenvalues, OutputFactor, OutputGram, Weight
 
 Comparator = Literal["cosine", "pearson", "traceless"]
@@ -185,6 +185,7 @@ def ansatz_spectrum(
     """
     if (gram is None) == (factor is None):
         raise TypeError("ansatz_spectrum: give exactly one of gram= and factor=.")
+    refuse_nonfinite(weight, "ansatz_spectrum(weight)")
     left, sigma, right = torch.linalg.svd(weight, full_matrices=False)
     reduced = left * sigma
     size = max(weight.shape)

@@ -71,7 +71,7 @@ def group_by_claim(findings: Sequence[Finding]) -> tuple[ClaimGroup, ...]:
 
 
 def format_value(value: float) -> str:
-    """Write a number with three significant digits.
+    """Write a number: five significant digits where they can be read, three where there is an exponent.
 
     Args:
         value: Any number.
@@ -81,7 +81,7 @@ def format_value(value: float) -> str:
 
     Example:
         >>> [format_value(value) for value in (0.98765, 3.42e-11, 12.0, 0.0, -0.5, float("nan"))]
-        ['0.988', '3.42e-11', '12.0', '0', '-0.500', '–']
+        ['0.98765', '3.42e-11', '12.000', '0', '-0.50000', '–']
     """
     if math.isnan(value):
         return MISSING
@@ -89,9 +89,8 @@ def format_value(value: float) -> str:
         return "∞" if value > 0 else "-∞"
     if value == 0:
         return "0"
-    scientific = f"{value:.2e}"
-    exponent = int(scientific.partition("e")[2])
-    return f"{value:.{max(0, 2 - exponent)}f}" if exponent in _FIXED_EXPONENTS else scientific
+    exponent = int(f"{value:.4e}".partition("e")[2])
+    return f"{value:.{4 - exponent}f}" if exponent in _FIXED_EXPONENTS else f"{value:.2e}"
 
 
 def format_spread(low: float, high: float) -> str:
@@ -102,11 +101,11 @@ def format_spread(low: float, high: float) -> str:
         high: The largest value.
 
     Returns:
-        ``[low, high]`` with three significant digits each, or a dash if either is nan.
+        ``[low, high]`` as `format_value` writes them, or a dash if either is nan.
 
     Example:
         >>> format_spread(1e-12, 0.25)
-        '[1.00e-12, 0.250]'
+        '[1.00e-12, 0.25000]'
     """
     if math.isnan(low) or math.isnan(high):
         return MISSING
@@ -155,25 +154,43 @@ def verdict_table(findings: Sequence[Finding]) -> Table:
     """Lay the findings out for the terminal: a heading for each claim, then one row for each of its conditions.
 
     Conventions: what the records hold is shown literally: rich markup is not read, control characters (a terminal's
-    escape sequences) become ``�``. The note says what does not count and why a verdict is not HOLDS.
+    escape sequences) become ``�``. A claim that does not count says so in its heading; rows that do not are dim.
 
     Args:
         findings: All findings of a law.
 
     Returns:
-        A rich table that fits 100 columns; long conditions and notes wrap.
+        A rich table that fits 80 columns; long conditions wrap.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("claim, verdict", overflow="fold", min_width=14)
-    table.add_column("condition", overflow="fold")
-    for name in ("value", "spread", "threshold", "seeds"):
+    table.add_column("threshold, condition", overflow="fold")
+    for name in ("value", "spread", "seeds"):
         table.add_column(name, no_wrap=True, justify="right")
-    table.add_column("note", overflow="fold")
     for group in group_by_claim(findings):
-        table.add_row(_literal(group.key), style="bold")
+        first = group.findings[0]
+        status = "" if first.role == "claim" else f" ({first.role})"
+        table.add_row(_literal(group.key), _literal(first.threshold + status), style="bold")
         for finding in group.findings:
             table.add_row(*_cells(finding), style="" if finding.counts else "dim")
     return table
+
+
+def verdict_notes(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Say for every finding that does not hold why, one line each.
+
+    Args:
+        findings: All findings of a law.
+
+    Returns:
+        The lines; none if everything holds.
+    """
+    return tuple(
+        f"{MARKS[finding.outcome]} {finding.claim}, {finding.condition or 'no condition'}: {finding.reason}"
+        + ("" if finding.counts else f" ({counting(finding)})")
+        for finding in findings
+        if finding.outcome != "HOLDS"
+    )
 
 
 def _cells(finding: Finding) -> tuple[Text, ...]:
@@ -182,16 +199,8 @@ def _cells(finding: Finding) -> tuple[Text, ...]:
         _literal(finding.condition or MISSING),
         Text(format_value(finding.value)),
         Text(format_spread(finding.low, finding.high)),
-        _literal(finding.threshold),
         Text(str(finding.seeds)),
-        _literal(_note(finding)),
     )
-
-
-def _note(finding: Finding) -> str:
-    status = "" if finding.counts else counting(finding)
-    reason = "" if finding.outcome == "HOLDS" else finding.reason
-    return ": ".join(part for part in (status, reason) if part)
 
 
 def _literal(text: str) -> Text:

@@ -7,7 +7,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from ansatzlab.data.dataset import Dataset
 from ansatzlab.data.registry import load
@@ -18,6 +27,14 @@ from ansatzlab.training.dynamics import Dynamics
 
 T = TypeVar("T", bound="Frozen")
 Observable = Literal["ansatz", "balance", "discrete_balance"]
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+ONE_OR_MORE = (BeforeValidator(_as_tuple), Field(min_length=1))
+"""Metadata of a tuple field that a person may also write as a single value, and that must not be empty."""
 
 
 class Frozen(BaseModel):
@@ -46,9 +63,8 @@ class Frozen(BaseModel):
             field = ".".join(str(part) for part in first["loc"])
             if first["type"] == "extra_forbidden":
                 raise UnknownNameError(f"setting of {where}", field, cls.model_fields) from error
-            raise InputError(
-                f"{where}: got {field} = {first['input']!r}; {first['msg'].lower()}; change it."
-            ) from error
+            wanted = first["msg"].replace("Input should be", "wanted")
+            raise InputError(f"{where}: got {field} = {first['input']!r}; {wanted}; change it.") from error
 
 
 class DataSpec(Frozen):

@@ -115,6 +115,8 @@ def _flow(model: nn.Module, objective: Objective, dynamics: GradientFlow, snapsh
                 raise _diverged("flow time", solver.t, evaluations)
             state = solver.y
         loss, gradients = objective(split(state))
+        if not math.isfinite(loss) or not all(bool(gradient.isfinite().all()) for gradient in gradients):
+            raise _diverged("flow time", time, evaluations)
         _load(parameters, split(state))
         yield Snapshot(index, None, time, loss, tuple(gradients))
 
@@ -136,6 +138,8 @@ def _descend(
                 raise _diverged("step", step, step)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient + decay * parameter.detach() if coupled and decay else gradient
+            if coupled and decay:  # a line search must see the loss that the gradient belongs to
+                loss += decay / 2 * sum(float(parameter.detach().square().sum()) for parameter in parameters)
             return loss
 
         if step in schedule:

@@ -40,4 +40,6 @@ def log_spaced_steps(last: int, count: int) -> list[int]:
     """
     if count > last:
         return list(range(last + 1))
+    if count == 2:
+        return [0, last]
     return sorted({0, *(round(float(s)) for s in np.geomspace(1, last, count - 1))})

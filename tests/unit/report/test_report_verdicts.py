@@ -11,6 +11,7 @@ from ansatzlab.report.verdicts import (
     format_value,
     group_by_claim,
     tally,
+    verdict_notes,
     verdict_table,
 )
 
@@ -34,7 +35,7 @@ def finding(**changes):
     return Finding(**(fields | changes))
 
 
-def printed(findings, width=100):
+def printed(findings, width=80):
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(verdict_table(findings))
@@ -49,27 +50,27 @@ def printed(findings, width=100):
         (-math.inf, "-∞"),
         (0.0, "0"),
         (-0.0, "0"),
-        (1.0, "1.00"),
-        (0.98765, "0.988"),
-        (0.9999, "1.00"),
-        (-0.5, "-0.500"),
-        (12.34, "12.3"),
-        (999.6, "1000"),
-        (9990.0, "9990"),
-        (9999.0, "1.00e+04"),
-        (0.001, "0.00100"),
-        (0.0009996, "0.00100"),
+        (1.0, "1.0000"),
+        (0.98765, "0.98765"),
+        (0.99999, "0.99999"),
+        (-0.5, "-0.50000"),
+        (12.34, "12.340"),
+        (999.64, "999.64"),
+        (9990.0, "9990.0"),
+        (9999.0, "9999.0"),
+        (12345.0, "1.23e+04"),
+        (0.001, "0.0010000"),
         (0.000999, "9.99e-04"),
         (3.421e-11, "3.42e-11"),
         (1.5e300, "1.50e+300"),
     ],
 )
-def test_numbers_have_three_digits(value, text):
+def test_numbers_have_five_digits_or_three_and_an_exponent(value, text):
     assert format_value(value) == text
 
 
 def test_a_spread_is_an_interval_or_a_dash():
-    assert format_spread(0.9, 1.1) == "[0.900, 1.10]"
+    assert format_spread(0.9, 1.1) == "[0.90000, 1.1000]"
     assert format_spread(math.nan, 1.0) == format_spread(1.0, math.nan) == "–"
 
 
@@ -143,15 +144,23 @@ def test_missing_values_are_dashes():
     assert "nan" not in text
 
 
-def test_the_note_says_what_does_not_count_and_why_it_does_not_hold():
-    assert "seeds within" not in printed([finding()], 200)
-    assert "control" in printed([CONTROL], 200)
+def test_a_claim_that_does_not_count_says_so_in_its_heading():
+    assert "(control)" in printed([CONTROL])
+    assert "(" not in printed([finding()])
+
+
+def test_a_note_says_why_a_finding_does_not_hold():
+    assert verdict_notes([finding(), CONTROL]) == ()
     reason = "not identifiable: rank one"
-    assert f"not counted: {reason}" in printed([finding(outcome="INCONCLUSIVE", counts=False, reason=reason)], 200)
-    assert "2 of 5 seeds outside" in printed([finding(outcome="FAILS", reason="2 of 5 seeds outside")], 200)
+    assert verdict_notes([finding(outcome="INCONCLUSIVE", counts=False, reason=reason)]) == (
+        f"? A.error, L = 2: {reason} (not counted)",
+    )
+    assert verdict_notes([finding(outcome="FAILS", reason="2 of 5 seeds outside", condition="")]) == (
+        "✗ A.error, no condition: 2 of 5 seeds outside",
+    )
 
 
-@pytest.mark.parametrize("width", [100, 120])
+@pytest.mark.parametrize("width", [80, 120])
 def test_the_table_fits_the_terminal_and_loses_nothing(width):
     long = finding(
         outcome="INCONCLUSIVE", condition="width 64, four layers, digits", reason="collapsed: all weights zero"
@@ -159,7 +168,7 @@ def test_the_table_fits_the_terminal_and_loses_nothing(width):
     text = printed([finding(threshold="in [0.9, 1.1]"), long], width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
-    assert all(word in text for word in (long.condition + " " + long.reason).split())
+    assert all(word in text for word in long.condition.split())
 
 
 def test_markup_and_control_characters_in_the_records_are_shown_and_not_obeyed():

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated
 
+import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
 
 from ansatzlab.laws.law import Budget
-from ansatzlab.sweeps.spec import DataSpec, Frozen, InitSpec, ModelSpec, RunSpec
+from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, InitSpec, ModelSpec, RunSpec
 from ansatzlab.training.dynamics import GradientFlow, Optimizer
 
 BALANCED_FLOW = "balanced-flow"
@@ -17,6 +19,8 @@ COLLAPSE = "collapse"
 STOCHASTIC = "stochastic-descent"
 
 Depth = Annotated[int, Field(ge=2)]
+Depths = Annotated[tuple[Depth, ...], *ONE_OR_MORE]
+Rates = Annotated[tuple[PositiveFloat, ...], *ONE_OR_MORE]
 
 
 class Design(Frozen):
@@ -28,23 +32,27 @@ class Design(Frozen):
         unbalanced_depths: Depths of all other experiments.
         width: Width of every hidden layer.
         weight_decays: The decays λ of the unbalanced flows.
-        collapsing_decay: A decay large enough to send every weight to zero.
+        collapsing_decay: A decay large enough to send every weight to zero; None for four times the largest singular
+            value of the correlation ``YᵀX/n`` of targets and inputs, and at least 1.
         flow_time: How long the flows without decay last; a flow with decay λ lasts 8/λ.
-        learning_rates: Step sizes η of the balanced descents, which all cover the flow time ``descent_time``.
+        learning_rates: Step sizes η of the balanced descents, which all cover the flow time ``descent_time``; in units
+            of the inverse of the largest eigenvalue of the inputs' second moment ``XᵀX/n``.
         descent_time: Steps times η of those descents.
+        stochastic_rate: Step size of the stochastic descent, in the same units.
         batch_size: Examples a step of the stochastic descent (fewer if the data have fewer).
         snapshots: Snapshots of a flow.
     """
 
-    seeds: tuple[NonNegativeInt, ...] = (0, 1, 2)
-    depths: tuple[Depth, ...] = (2, 3, 4, 5, 8)
-    unbalanced_depths: tuple[Depth, ...] = (2, 3, 4)
+    seeds: Annotated[tuple[NonNegativeInt, ...], *ONE_OR_MORE] = (0, 1, 2)
+    depths: Depths = (2, 3, 4, 5, 8)
+    unbalanced_depths: Depths = (2, 3, 4)
     width: PositiveInt = 16
-    weight_decays: tuple[PositiveFloat, ...] = (0.005, 0.02)
-    collapsing_decay: PositiveFloat = 1.0
+    weight_decays: Rates = (0.005, 0.02)
+    collapsing_decay: PositiveFloat | None = None
     flow_time: PositiveFloat = 50.0
-    learning_rates: tuple[PositiveFloat, ...] = (0.2, 0.1, 0.05, 0.025)
+    learning_rates: Rates = (0.2, 0.1, 0.05, 0.025)
     descent_time: PositiveFloat = 20.0
+    stochastic_rate: PositiveFloat = 0.05
     batch_size: PositiveInt = 16
     snapshots: Annotated[int, Field(ge=20)] = 40
 
@@ -79,11 +87,24 @@ def plan(budget: Budget, data: str, settings: Mapping[str, object]) -> tuple[Run
     """
     design = Design.parse({**DESIGNS[budget].model_dump(), **settings}, where="tansley2025nfa")
     source = DataSpec.of(data)
-    batch_size = min(design.batch_size, len(source.load().inputs))
+    dataset = source.load()
+    design = _fitted(design, dataset.inputs, dataset.targets)
     return tuple(
-        spec
-        for seed in design.seeds
-        for spec in (*_balanced(design, source, seed), *_unbalanced(design, source, seed, batch_size))
+        spec for seed in design.seeds for spec in (*_balanced(design, source, seed), *_unbalanced(design, source, seed))
+    )
+
+
+def _fitted(design: Design, inputs: Tensor, targets: Tensor) -> Design:
+    """Return the design in the units of the data: rates by the inputs' scale, the collapsing decay by the signal's."""
+    largest = float(torch.linalg.svdvals(inputs)[0]) ** 2 / len(inputs)
+    signal = float(torch.linalg.svdvals(targets.mT @ inputs / len(inputs))[0])
+    return design.model_copy(
+        update={
+            "learning_rates": tuple(rate / largest for rate in design.learning_rates),
+            "stochastic_rate": design.stochastic_rate / largest,
+            "batch_size": min(design.batch_size, len(inputs)),
+            "collapsing_decay": design.collapsing_decay or max(1.0, 4 * signal),
+        }
     )
 
 
@@ -115,13 +136,15 @@ def _balanced(design: Design, data: DataSpec, seed: int) -> list[RunSpec]:
     return [*flows, *descents]
 
 
-def _unbalanced(design: Design, data: DataSpec, seed: int, batch_size: int) -> list[RunSpec]:
+def _unbalanced(design: Design, data: DataSpec, seed: int) -> list[RunSpec]:
     specs: list[RunSpec] = []
+    collapsing = design.collapsing_decay
+    assert collapsing is not None, "set by _fitted"
     for depth in design.unbalanced_depths:
         flows = [
             *((DECAY, GradientFlow(flow_time=8 / decay, weight_decay=decay)) for decay in design.weight_decays),
             (NO_DECAY, GradientFlow(flow_time=design.flow_time)),
-            (COLLAPSE, GradientFlow(flow_time=12 / design.collapsing_decay, weight_decay=design.collapsing_decay)),
+            (COLLAPSE, GradientFlow(flow_time=12 / collapsing, weight_decay=collapsing)),
         ]
         specs += [
             RunSpec(
@@ -141,7 +164,9 @@ def _unbalanced(design: Design, data: DataSpec, seed: int, batch_size: int) -> l
                 data=data,
                 model=_network(design, depth),
                 init=InitSpec(scheme="gaussian"),
-                dynamics=Optimizer(learning_rate=0.05, steps=300, weight_decay=0.01, batch_size=batch_size),
+                dynamics=Optimizer(
+                    learning_rate=design.stochastic_rate, steps=300, weight_decay=0.01, batch_size=design.batch_size
+                ),
                 seed=seed,
                 snapshots=301,
                 observe=("balance", "discrete_balance"),

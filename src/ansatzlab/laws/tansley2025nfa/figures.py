@@ -9,10 +9,7 @@ import pyarrow as pa
 from ansatzlab.laws.law import Curve, Figure
 from ansatzlab.laws.runs import Run, median_curve, runs_of
 from ansatzlab.laws.tansley2025nfa.design import BALANCED_DESCENT, BALANCED_FLOW, DECAY, NO_DECAY
-from ansatzlab.laws.tansley2025nfa.statistics import ansatz_errors, fitted, law_exponent
-
-ROUNDING = 1e-16
-"""Where a residual of exactly zero is drawn on a logarithmic axis."""
+from ansatzlab.laws.tansley2025nfa.statistics import ROUNDING, ansatz_errors, fitted, law_exponent
 
 
 def figures(table: pa.Table) -> tuple[Figure, ...]:

@@ -22,8 +22,14 @@ from ansatzlab.linalg.exponent import ExponentFit, fit_exponent
 COLLAPSED = 1e-3
 """A network is collapsed when every weight matrix has fallen below this fraction of its initial norm."""
 
+ROUNDING = 1e-16
+"""A residual below this is rounding and is read, and drawn, as this."""
+
 WINDOW = (6.0, 14.0)
 """Rates are fitted where 2λt lies in here: after the transient, before small modes fall below the rank cut."""
+
+
+Reader = Callable[[pa.Table], list[Sample]]
 
 
 def law_exponent(depth: int, layer: int = 1) -> float:
@@ -63,14 +69,24 @@ def last_layer_residual(table: pa.Table) -> list[Sample]:
     return [_sample(run, statistic) for run in runs_of(table, BALANCED_FLOW)]
 
 
-def wrong_exponent(exponent: float, shallowest: int, deepest: float = math.inf) -> Callable[[pa.Table], list[Sample]]:
-    """Return the reader of the residual at a wrong exponent, at the end of every balanced flow of these depths."""
+def wrong_residual(exponent: float, shallowest: int) -> Reader:
+    """Return the reader of the residual at a wrong exponent, at the end of every balanced flow this deep or deeper."""
 
-    def samples(table: pa.Table) -> list[Sample]:
-        flows = [run for run in runs_of(table, BALANCED_FLOW) if shallowest <= run.depth <= deepest]
-        return [_sample(run, lambda r: r.spectra()[-1].residual(exponent), needs_exponent=True) for run in flows]
+    def statistic(run: Run) -> float:
+        return run.spectra()[-1].residual(exponent)
 
-    return samples
+    return lambda table: _deep_samples(table, shallowest, statistic)
+
+
+def wrong_decades(exponent: float, shallowest: int) -> Reader:
+    """Return the reader of how many decades worse a wrong exponent fits than 1/L, at the end of those flows."""
+
+    def statistic(run: Run) -> float:
+        final = run.spectra()[-1]
+        wrong, right = (max(final.residual(a), ROUNDING) for a in (exponent, law_exponent(run.depth)))
+        return math.log10(wrong / right)
+
+    return lambda table: _deep_samples(table, shallowest, statistic)
 
 
 def drift_slope(table: pa.Table) -> list[Sample]:
@@ -168,6 +184,11 @@ def _sample(
         fit = fit_exponent(run.spectra()[-1])
         reason = "" if fit.identifiable else f"not identifiable: {fit.reason}"
     return Sample(run.condition, run.seed, math.nan if reason else statistic(run), reason)
+
+
+def _deep_samples(table: pa.Table, shallowest: int, statistic: Callable[[Run], float]) -> list[Sample]:
+    deep = [run for run in runs_of(table, BALANCED_FLOW) if run.depth >= shallowest]
+    return [_sample(run, statistic, needs_exponent=True) for run in deep]
 
 
 def _exponent_sample(run: Run, layer: int, condition: str) -> Sample:
