@@ -190,7 +190,7 @@ def _finish(report: Report, as_json: bool) -> None:
         console = Console(highlight=False)
         console.print(verdict_table(report.findings))
         for note in verdict_notes(report.findings):
-            console.print(note, markup=False)
+            console.print(note, markup=False, soft_wrap=True)
         console.print(f"[bold]{report.outcome}[/]  {tally(report.findings)}", soft_wrap=True)
         console.print(f"report: {report.page}", markup=False, soft_wrap=True)
     raise Outcome(EXIT_CODES[report.outcome])

@@ -95,11 +95,12 @@ def verify(
 
     Example:
         >>> import tempfile
-        >>> settings = {"depths": [2], "unbalanced_depths": [2], "seeds": [0], "width": 4, "snapshots": 20}
+        >>> settings = {"depths": 3, "unbalanced_depths": 2, "flow_time": 2, "descent_time": 1, "weight_decays": 1}
         >>> with tempfile.TemporaryDirectory() as out:
-        ...     report = verify("tansley2025nfa", data="linnerud", out=out, settings=settings)
-        >>> report.outcome    # one seed shows no spread, so nothing is concluded
-        'INCONCLUSIVE'
+        ...     report = verify("tansley2025nfa", data="linnerud", out=out, settings={**settings, "width": 4})
+        >>> finding = report.findings[0]
+        >>> finding.claim, finding.condition, finding.outcome, finding.high < 1e-13
+        ('A.error', 'L = 3', 'HOLDS', True)
     """
     chosen = get_law(law)
     changed = dict(settings or {})

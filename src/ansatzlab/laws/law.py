@@ -251,14 +251,15 @@ def _finding(claim: Claim, condition: str, samples: Sequence[Sample]) -> Finding
     values = [sample.value for sample in samples if not math.isnan(sample.value)]
     unidentifiable = bool(samples) and all(sample.reason.startswith("not identifiable") for sample in samples)
     outside = [value for value in values if value not in claim.threshold]
+    told = "; ".join(sorted({sample.reason for sample in samples if sample.reason}))
+    missing = f"; {len(samples) - len(values)} gave no value: {told}" if len(values) < len(samples) else ""
     outcome: Outcome
     if outside:
-        outcome, reason = "FAILS", f"{len(outside)} of {len(values)} seeds outside"
+        outcome, reason = "FAILS", f"{len(outside)} of {len(values)} seeds outside{missing}"
     elif len(values) < MINIMUM_SEEDS:
-        told = "; ".join(sorted({sample.reason for sample in samples if sample.reason}))
         outcome, reason = "INCONCLUSIVE", told or f"{len(values)} seeds gave a value, {MINIMUM_SEEDS} are wanted"
     else:
-        outcome, reason = "HOLDS", f"all {len(values)} seeds within"
+        outcome, reason = "HOLDS", f"all {len(values)} seeds within{missing}"
     return Finding(
         claim=claim.key,
         statement=claim.statement,

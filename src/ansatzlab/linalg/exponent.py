@@ -27,7 +27,8 @@ class ExponentFit:
         low: Lower end of the interval.
         high: Upper end of the interval.
         confidence: The interval's nominal level.
-        residual: The scale-free residual at ``value``.
+        residual: The scale-free residual at ``value``; where that is not identifiable, at the best exponent searched or, if
+            none was, at α → 0.
         identifiable: Whether the spectrum can tell exponents apart at all.
         reason: Why not, in words; empty where identifiable.
         rank: The number of kept eigenvalues.

@@ -50,7 +50,7 @@ def measure(
         initial: The network before training, or its state dict, for the read-outs that remove W₀.
         example_weights: A weight ≥ 0 per example, in the order of the batches, shape (n,).
         accumulation: ``"gram"`` sums ``b bᵀ``. ``"factor"`` keeps a triangular factor of the stacked b, which resolves
-            eigenvalues of the AGOP down to eps² of the largest; about twice the work.
+            eigenvalues of the AGOP down to eps² of the largest, for twice the arithmetic of the sums.
         check: On which batches the measurement checks itself (see `ansatzlab.measurement.selfcheck`).
 
     Returns:

@@ -73,10 +73,14 @@ def check_batch(
             "measure: two forward passes on the same batch differ; wanted a deterministic network; call model.eval() "
             "and look for random numbers drawn inside forward()."
         )
-    direction = torch.cos(torch.arange(1, again.shape[1] + 1, dtype=again.dtype, device=again.device))
-    scores = again @ direction
+    scores = again @ _unequal(again.shape[1], again)
     _check_weight_gradients(scores, sharing, uses, leaves)
     _check_independence(scores, layers, uses)
+
+
+def _unequal(count: int, like: Tensor) -> Float[Tensor, " k"]:
+    """Return fixed unequal weights, so that what is summed does not cancel as it would for centred data."""
+    return torch.cos(torch.arange(1, count + 1, dtype=like.dtype, device=like.device))
 
 
 def _check_weight_gradients(
@@ -86,24 +90,28 @@ def _check_weight_gradients(
     leaves: Mapping[str, Tensor],
 ) -> None:
     handles = [use.outputs for name in layers for use in uses[name]]
-    gradients = torch.autograd.grad(scores.sum(), [*handles, *leaves.values()], retain_graph=True, allow_unused=True)
+    total = scores @ _unequal(len(scores), scores)
+    gradients = torch.autograd.grad(total, [*handles, *leaves.values()], retain_graph=True, allow_unused=True)
     at_outputs = iter(gradients[: len(handles)])
     exact = dict(zip(leaves, gradients[len(handles) :], strict=True))
     owners = {id(layer.weight): layer.weight_name for layer in layers.values() if layer.weight_name in leaves}
     rebuilt = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    scales = dict.fromkeys(leaves, 0.0)
     for name, layer in layers.items():
         for use in uses[name]:
             gradient = next(at_outputs)
             if gradient is not None:
                 rows, inputs = layer.kind.outputs(gradient), layer.kind.inputs(use.inputs)
-                rebuilt[owners[id(layer.weight)]] += torch.einsum("nso,nsi->oi", rows, inputs.to(rows.dtype))
+                owner = owners[id(layer.weight)]
+                rebuilt[owner] += torch.einsum("nso,nsi->oi", rows, inputs.to(rows.dtype))
+                scales[owner] += float((rows.norm(dim=-1) * inputs.norm(dim=-1)).sum())
     for name, target in exact.items():
         wanted = torch.zeros_like(rebuilt[name]) if target is None else target
-        error, scale = float((rebuilt[name] - wanted).norm()), float(wanted.norm())
-        if error > TOLERANCE[wanted.dtype] * max(scale, torch.finfo(wanted.dtype).tiny):
+        error, scale = float((rebuilt[name] - wanted).norm()), max(scales[name], float(wanted.norm()))
+        if error > TOLERANCE[wanted.dtype] * scale:
             raise ModelError(
                 f"measure: {name!r}: the weight gradient rebuilt from the layer's captured inputs and output gradients "
-                f"differs from autograd's by {error:.2g} (its norm is {scale:.2g}); the weight is used outside the "
+                f"differs from autograd's by {error:.2g} (on a scale of {scale:.2g}); the weight is used outside the "
                 "module's own forward (a tied weight, F.linear on it, a reparametrisation); call the module for every "
                 "use, or leave the layer out with layers=."
             )

@@ -177,7 +177,7 @@ def verdict_table(findings: Sequence[Finding]) -> Table:
 
 
 def verdict_notes(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """Say for every finding that does not hold why, one line each.
+    """Say why findings do not hold: one line for each claim and reason, with the conditions it was given under.
 
     Args:
         findings: All findings of a law.
@@ -185,12 +185,13 @@ def verdict_notes(findings: Sequence[Finding]) -> tuple[str, ...]:
     Returns:
         The lines; none if everything holds.
     """
-    return tuple(
-        f"{MARKS[finding.outcome]} {finding.claim}, {finding.condition or 'no condition'}: {finding.reason}"
-        + ("" if finding.counts else f" ({counting(finding)})")
-        for finding in findings
-        if finding.outcome != "HOLDS"
-    )
+    conditions: dict[tuple[str, str, str], list[str]] = {}
+    for finding in findings:
+        if finding.outcome != "HOLDS":
+            reason = finding.reason + ("" if finding.counts else f" ({counting(finding)})")
+            key = (MARKS[finding.outcome], finding.claim, reason)
+            conditions.setdefault(key, []).append(finding.condition or "no condition")
+    return tuple(f"{mark} {claim}: {reason}: {'; '.join(told)}" for (mark, claim, reason), told in conditions.items())
 
 
 def _cells(finding: Finding) -> tuple[Text, ...]:

@@ -131,7 +131,7 @@ class Store:
         write_atomically(self.folder / "runs" / name, sink.getvalue().to_pybytes())
 
     def finished(self) -> frozenset[str]:
-        """Return the ids of the runs that need not be run again, whatever their status.
+        """Return the ids of the runs that are stored, whatever their status.
 
         Returns:
             The ids that the readable files hold. A damaged file is skipped with a ``DamagedFileWarning``.

@@ -130,6 +130,7 @@ def measured_cases() -> list[Case]:
     return [
         _case("biases", lambda: _mlp(), [x[:8], x[8:]]),
         _case("no bias", lambda: _mlp(bias=False), [x]),
+        _case("linear on centred inputs", lambda: _mlp((5, 6, 4), nn.Identity(), bias=False), [x - x.mean(0)]),
         _case("in-place activation", lambda: _mlp(activation=nn.ReLU(inplace=True)), [x]),
         _case("leaky in-place, deep", lambda: _mlp((5, 7, 6, 5, 4), nn.LeakyReLU(0.1, inplace=True)), [x]),
         _case("a module used twice", UsedTwice, [_normal(9, 4)]),

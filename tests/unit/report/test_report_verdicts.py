@@ -153,11 +153,16 @@ def test_a_note_says_why_a_finding_does_not_hold():
     assert verdict_notes([finding(), CONTROL]) == ()
     reason = "not identifiable: rank one"
     assert verdict_notes([finding(outcome="INCONCLUSIVE", counts=False, reason=reason)]) == (
-        f"? A.error, L = 2: {reason} (not counted)",
+        f"? A.error: {reason} (not counted): L = 2",
     )
     assert verdict_notes([finding(outcome="FAILS", reason="2 of 5 seeds outside", condition="")]) == (
-        "✗ A.error, no condition: 2 of 5 seeds outside",
+        "✗ A.error: 2 of 5 seeds outside: no condition",
     )
+
+
+def test_notes_with_one_reason_are_one_line():
+    failing = [finding(outcome="FAILS", reason="far off", condition=f"L = {depth}") for depth in (2, 3)]
+    assert verdict_notes(failing) == ("✗ A.error: far off: L = 2; L = 3",)
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -47,7 +47,7 @@ class Design(Frozen):
     depths: Depths = (2, 3, 4, 5, 8)
     unbalanced_depths: Depths = (2, 3, 4)
     width: PositiveInt = 16
-    weight_decays: Rates = (0.005, 0.02)
+    weight_decays: Rates = (0.005, 0.01)
     collapsing_decay: PositiveFloat | None = None
     flow_time: PositiveFloat = 50.0
     learning_rates: Rates = (0.2, 0.1, 0.05, 0.025)
@@ -63,7 +63,7 @@ DESIGNS: dict[Budget, Design] = {
         seeds=tuple(range(5)),
         unbalanced_depths=(2, 3, 4, 5),
         width=32,
-        weight_decays=(0.003, 0.005, 0.01, 0.02),
+        weight_decays=(0.003, 0.005, 0.01),
         flow_time=200.0,
         learning_rates=(0.2, 0.1, 0.05, 0.025, 0.0125),
         snapshots=80,

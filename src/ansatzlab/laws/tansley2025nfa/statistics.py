@@ -22,8 +22,14 @@ from ansatzlab.linalg.exponent import ExponentFit, fit_exponent
 COLLAPSED = 1e-3
 """A network is collapsed when every weight matrix has fallen below this fraction of its initial norm."""
 
+ALLOWED_ERROR = 1e-9
+"""The largest relative error at which an exact law is said to hold."""
+
 ROUNDING = 1e-16
 """A residual below this is rounding and is read, and drawn, as this."""
+
+SETTLED = 0.05
+"""An eigenvalue whose rate, over 2λ, is within this of 0 or of 1 stays bounded below, or dies freely."""
 
 WINDOW = (6.0, 14.0)
 """Rates are fitted where 2λt lies in here: after the transient, before small modes fall below the rank cut."""
@@ -110,12 +116,12 @@ def imbalance_rate(table: pa.Table) -> list[Sample]:
         rates = [_rate(run, run.column("imbalance_norm", layer)) for layer in range(1, run.depth)]
         return max(rates, key=lambda rate: abs(rate - 1))
 
-    return [_sample(run, statistic, needs_weights=True) for run in runs_of(table, DECAY)]
+    return [_sample(run, statistic, collapsed) for run in runs_of(table, DECAY)]
 
 
 def ansatz_rate(table: pa.Table) -> list[Sample]:
     """Read the decay rate of the relative error ``‖M₁ − G₁^{1/L}‖/‖M₁‖`` over 2λ."""
-    return [_sample(run, lambda r: _rate(r, ansatz_errors(r)), needs_weights=True) for run in runs_of(table, DECAY)]
+    return [_sample(run, lambda r: _rate(r, ansatz_errors(r)), collapsed, unsettled) for run in runs_of(table, DECAY)]
 
 
 def ansatz_decades(table: pa.Table) -> list[Sample]:
@@ -125,7 +131,7 @@ def ansatz_decades(table: pa.Table) -> list[Sample]:
         errors = ansatz_errors(run)
         return float(np.log10(errors[0] / errors[-1]))
 
-    return [_sample(run, statistic, needs_weights=True) for run in runs_of(table, DECAY)]
+    return [_sample(run, statistic, collapsed) for run in runs_of(table, DECAY)]
 
 
 def conservation(table: pa.Table) -> list[Sample]:
@@ -173,22 +179,41 @@ def fitted(run: Run, layer: int) -> list[ExponentFit]:
     return [fit_exponent(spectrum) for spectrum in run.spectra(layer)]
 
 
-def _sample(
-    run: Run, statistic: Callable[[Run], float], *, needs_exponent: bool = False, needs_weights: bool = False
-) -> Sample:
-    """Evaluate a statistic on a run, unless the run has no answer to it; then say why."""
-    reason = run.failure
-    if not reason and needs_weights and remaining_weight(run) < COLLAPSED:
-        reason = f"collapsed: every weight matrix fell below {COLLAPSED:g} of its initial norm"
-    if not reason and needs_exponent:
-        fit = fit_exponent(run.spectra()[-1])
-        reason = "" if fit.identifiable else f"not identifiable: {fit.reason}"
+def collapsed(run: Run) -> str:
+    """Say that a network collapsed, if it did."""
+    gone = remaining_weight(run) < COLLAPSED
+    return f"collapsed: every weight matrix fell below {COLLAPSED:g} of its initial norm" if gone else ""
+
+
+def unidentifiable(run: Run) -> str:
+    """Say why the first layer's exponent cannot be identified at the end, if it cannot."""
+    fit = fit_exponent(run.spectra()[-1])
+    return "" if fit.identifiable else f"not identifiable: {fit.reason}"
+
+
+def unsettled(run: Run) -> str:
+    """Say how many eigenvalues of G₁^{1/L} neither stay nor die freely while the rate is fitted, if any.
+
+    The rate is 2λ where the eigenvalues stay bounded below, and where they die as e^{−2λt} themselves. One that the
+    decay is only just killing is in neither regime, and the theory names no rate.
+    """
+    clock, inside = _window(run)
+    spectra = run.spectra()
+    first, last = (spectra[index].eigenvalues.numpy() for index in np.flatnonzero(inside)[[0, -1]])
+    rates = np.log(first / last) * law_exponent(run.depth) / np.ptp(clock[inside])
+    moving = int(((rates > SETTLED) & (rates < 1 - SETTLED)).sum())
+    return f"outside the regime: {moving} of {len(rates)} eigenvalues are still on the way to zero" if moving else ""
+
+
+def _sample(run: Run, statistic: Callable[[Run], float], *obstacles: Callable[[Run], str]) -> Sample:
+    """Evaluate a statistic on a run, unless the run failed or an obstacle says why it has no answer."""
+    reason = run.failure or next((told for obstacle in obstacles if (told := obstacle(run))), "")
     return Sample(run.condition, run.seed, math.nan if reason else statistic(run), reason)
 
 
 def _deep_samples(table: pa.Table, shallowest: int, statistic: Callable[[Run], float]) -> list[Sample]:
     deep = [run for run in runs_of(table, BALANCED_FLOW) if run.depth >= shallowest]
-    return [_sample(run, statistic, needs_exponent=True) for run in deep]
+    return [_sample(run, statistic, unidentifiable) for run in deep]
 
 
 def _exponent_sample(run: Run, layer: int, condition: str) -> Sample:
@@ -202,15 +227,20 @@ def _exponent_sample(run: Run, layer: int, condition: str) -> Sample:
 
 
 def _rate(run: Run, values: np.ndarray) -> float:
-    """Fit ``log values`` against time inside `WINDOW` and return minus the slope over 2λ.
+    """Fit ``log values`` against time inside the window and return minus the slope over 2λ."""
+    clock, inside = _window(run)
+    return float(-np.polyfit(clock[inside], np.log(values[inside]), 1)[0])
+
+
+def _window(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Return the clock 2λt and which snapshots lie in `WINDOW`.
 
     The window ends early where the AGOP's numerical rank falls: what a root makes of an eigenvalue that is cut jumps.
     """
     clock = 2 * run.weight_decay * run.column("flow_time")
     ranks = np.array([spectrum.rank for spectrum in run.spectra()])
     inside = (clock >= WINDOW[0]) & (clock <= WINDOW[1])
-    inside &= ranks == ranks[inside][0]
-    return float(-np.polyfit(clock[inside], np.log(values[inside]), 1)[0])
+    return clock, inside & (ranks == ranks[inside][0])
 
 
 def _grouped(runs: list[Run], key: Callable[[Run], tuple[int, int]]) -> Iterable[tuple[tuple[int, int], list[Run]]]:
