@@ -75,24 +75,15 @@ def runs_of(table: pa.Table, experiment: str) -> list[Run]:
 
 def spectrum_of(row: Row) -> Spectrum:
     """Rebuild a layer's spectrum from its columns."""
-
-    def vector(name: str) -> torch.Tensor:
-        return torch.tensor(row[name], dtype=torch.float64)
-
-    def number(name: str) -> float:
-        value = row[name]
-        assert isinstance(value, float), name
-        return value
-
     return Spectrum(
-        eigenvalues=vector("eigenvalues"),
-        energies=vector("energies"),
-        off_energy=number("off_energy"),
-        sums=vector("sums"),
-        trace=number("trace"),
-        total=number("total"),
-        dimension=int(number("dimension")),
-        cut=number("cut"),
+        eigenvalues=_vector(row["eigenvalues"]),
+        energies=_vector(row["energies"]),
+        off_energy=_number(row["off_energy"]),
+        sums=_vector(row["sums"]),
+        trace=_number(row["trace"]),
+        total=_number(row["total"]),
+        dimension=int(_number(row["dimension"])),
+        cut=_number(row["cut"]),
     )
 
 
@@ -119,6 +110,15 @@ def median_curve(label: str, x: Sequence[float] | np.ndarray, per_seed: Sequence
 
 def _floats(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
+
+
+def _vector(column: object) -> torch.Tensor:
+    return torch.tensor(column, dtype=torch.float64)
+
+
+def _number(column: object) -> float:
+    assert isinstance(column, float)
+    return column
 
 
 def _run(rows: list[Row]) -> Run:

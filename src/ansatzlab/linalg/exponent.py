@@ -27,8 +27,8 @@ class ExponentFit:
         low: Lower end of the interval.
         high: Upper end of the interval.
         confidence: The interval's nominal level.
-        residual: The scale-free residual at ``value``; where that is not identifiable, at the best exponent searched or, if
-            none was, at α → 0.
+        residual: The scale-free residual at ``value``; where that is not identifiable, at the best exponent searched
+            or, if none was, at α → 0.
         identifiable: Whether the spectrum can tell exponents apart at all.
         reason: Why not, in words; empty where identifiable.
         rank: The number of kept eigenvalues.
@@ -144,24 +144,27 @@ def _minimum(spectrum: Spectrum, smallest: float, largest: float) -> float:
     """
     energies = spectrum.energies.cpu().numpy()
     logs = np.log((spectrum.eigenvalues / spectrum.eigenvalues[0]).cpu().numpy())
-
-    def cosine(exponents: np.ndarray) -> np.ndarray:
-        powers = np.exp(np.multiply.outer(exponents, logs))
-        score: np.ndarray = powers @ energies / np.linalg.norm(powers, axis=-1)
-        return score
-
-    def slope(exponent: float) -> float:
-        powers = np.exp(exponent * logs)
-        return float(
-            ((logs * powers) @ energies) * (powers @ powers) - (powers @ energies) * ((logs * powers) @ powers)
-        )
-
     grid = np.geomspace(smallest, largest, 200)
-    best = int(np.argmax(cosine(grid)))
+    best = int(np.argmax(_cosines(grid, logs, energies)))
     left, right = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, len(grid) - 1)])
-    if slope(left) > 0 > slope(right):
-        return float(brentq(slope, left, right, xtol=1e-15))
-    return (left, float(grid[best]), right)[int(np.argmax(cosine(np.array([left, grid[best], right]))))]
+    if _slope(left, logs, energies) > 0 > _slope(right, logs, energies):
+        return float(brentq(_slope, left, right, args=(logs, energies), xtol=1e-15))
+    candidates = np.array([left, grid[best], right])
+    return float(candidates[np.argmax(_cosines(candidates, logs, energies))])
+
+
+def _cosines(exponents: np.ndarray, logs: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Return the cosines of M and ``G^α`` for several α, up to the factor 1/‖M‖."""
+    powers = np.exp(np.multiply.outer(exponents, logs))
+    score: np.ndarray = powers @ energies / np.linalg.norm(powers, axis=-1)
+    return score
+
+
+def _slope(exponent: float, logs: np.ndarray, energies: np.ndarray) -> float:
+    """Return the derivative of the cosine by α, up to a positive factor."""
+    powers = np.exp(exponent * logs)
+    steep = logs * powers
+    return float((steep @ energies) * (powers @ powers) - (powers @ energies) * (steep @ powers))
 
 
 def _profile_interval(
@@ -171,10 +174,14 @@ def _profile_interval(
     rounding = (spectrum.rank * torch.finfo(spectrum.energies.dtype).eps * spectrum.weight_gram_norm) ** 2
     quantile = float(fdtri(1, freedom, confidence))
     allowed = (spectrum.squared_misfit(value) + rounding) * (1 + quantile / freedom)
+    return (
+        _crossing(spectrum, allowed, value, smallest),
+        _crossing(spectrum, allowed, value, largest),
+    )
 
-    def excess(exponent: float) -> float:
-        return spectrum.squared_misfit(exponent) - allowed
 
-    low = smallest if excess(smallest) <= 0 else brentq(excess, smallest, value, xtol=1e-15)
-    high = largest if excess(largest) <= 0 else brentq(excess, value, largest, xtol=1e-15)
-    return float(low), float(high)
+def _crossing(spectrum: Spectrum, allowed: float, inside: float, outside: float) -> float:
+    """Return where between two exponents the misfit passes the allowed one, or the outer end if it does not."""
+    if spectrum.squared_misfit(outside) <= allowed:
+        return outside
+    return float(brentq(lambda exponent: spectrum.squared_misfit(exponent) - allowed, inside, outside, xtol=1e-15))

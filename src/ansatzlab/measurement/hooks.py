@@ -1,8 +1,9 @@
 """Reading a network's layers while it runs, without changing it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -40,22 +41,20 @@ def watch(layers: Mapping[str, Layer]) -> Iterator[Mapping[str, list[Use]]]:
     """
     uses: dict[str, list[Use]] = {name: [] for name in layers}
 
-    def hook_for(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            handle = output if output.requires_grad else output.detach().requires_grad_()
-            uses[name].append(Use(inputs[0].detach(), handle))
-            return handle.clone()
-
-        return hook
-
     handles = []
     try:
         for name, layer in layers.items():
-            handles.append(layer.module.register_forward_hook(hook_for(name)))
+            handles.append(layer.module.register_forward_hook(partial(_record, uses[name])))
         yield uses
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _record(uses: list[Use], _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    handle = output if output.requires_grad else output.detach().requires_grad_()
+    uses.append(Use(inputs[0].detach(), handle))
+    return handle.clone()
 
 
 def output_gradients(

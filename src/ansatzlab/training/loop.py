@@ -127,39 +127,50 @@ def _descend(
     parameters = list(model.parameters())
     optimizer = _torch_optimizer(parameters, dynamics)
     batches = _batches(objective.examples, dynamics.batch_size, seed)
-    rate, decay, coupled = dynamics.learning_rate, dynamics.weight_decay, dynamics.decay == "coupled"
     schedule = log_spaced_steps(dynamics.steps, snapshots)
     for step in range(dynamics.steps + 1):
         rows = next(batches)
-
-        def closure(step: int = step, rows: Tensor | None = rows) -> float:
-            loss, gradients = objective([p.detach() for p in parameters], rows)
-            if not math.isfinite(loss):
-                raise _diverged("step", step, step)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient + decay * parameter.detach() if coupled and decay else gradient
-            if coupled and decay:  # a line search must see the loss that the gradient belongs to
-                loss += decay / 2 * sum(float(parameter.detach().square().sum()) for parameter in parameters)
-            return loss
-
         if step in schedule:
             detached = [p.detach() for p in parameters]
             loss, gradients = objective(detached, rows)
-            full = loss if rows is None else objective(detached)[0]
-            if not math.isfinite(full):
+            loss = loss if rows is None else objective(detached)[0]
+            if not math.isfinite(loss):
                 raise _diverged("step", step, step)
-            yield Snapshot(schedule.index(step), step, step * rate, full, tuple(gradients))
-        if step == dynamics.steps:
-            return
-        if dynamics.name == "LBFGS":
-            optimizer.step(closure)
-            continue
-        closure()
-        if not coupled and decay:
-            with torch.no_grad():
-                for parameter in parameters:
-                    parameter.mul_(1 - rate * decay)
-        optimizer.step()
+            yield Snapshot(schedule.index(step), step, step * dynamics.learning_rate, loss, tuple(gradients))
+        if step < dynamics.steps:
+            _step(optimizer, parameters, objective, dynamics, rows, step)
+
+
+def _step(
+    optimizer: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    objective: Objective,
+    dynamics: Optimizer,
+    rows: Tensor | None,
+    step: int,
+) -> None:
+    """Take one step on a batch, with the decay applied here: in the gradient if coupled, on the weights if not."""
+    coupled = dynamics.weight_decay if dynamics.decay == "coupled" else 0.0
+    if dynamics.name == "LBFGS":
+        optimizer.step(lambda: _fill_gradients(parameters, objective, coupled, rows, step))
+        return
+    _fill_gradients(parameters, objective, coupled, rows, step)
+    if dynamics.decay == "decoupled":
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.mul_(1 - dynamics.learning_rate * dynamics.weight_decay)
+    optimizer.step()
+
+
+def _fill_gradients(
+    parameters: list[nn.Parameter], objective: Objective, decay: float, rows: Tensor | None, step: int
+) -> float:
+    loss, gradients = objective([p.detach() for p in parameters], rows)
+    if not math.isfinite(loss):
+        raise _diverged("step", step, step)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient + decay * parameter.detach() if decay else gradient
+    return loss
 
 
 def _torch_optimizer(parameters: list[nn.Parameter], dynamics: Optimizer) -> torch.optim.Optimizer:

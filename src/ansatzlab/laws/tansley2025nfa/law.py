@@ -82,8 +82,8 @@ CLAIMS = (
     ),
     Claim(
         key="B.rate",
-        statement="The ansatz with 1/L follows at the same rate, where no eigenvalue of the AGOP is still on its way to "
-        "zero.",
+        statement="The ansatz with 1/L follows at the same rate, where no eigenvalue of the AGOP is still on its way "
+        "to zero.",
         statistic="decay rate of ‖W₁ᵀW₁ − AGOP^{1/L}‖ / ‖W₁ᵀW₁‖, over 2λ",
         threshold=Threshold(0.98, 1.02),
         samples=statistics.ansatz_rate,
