@@ -1,0 +1,1 @@
+"""Speed and memory, as ratios between two ways of doing one thing in one run."""
