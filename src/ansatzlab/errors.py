@@ -15,8 +15,10 @@ class InputError(AnsatzError, ValueError):
     """An argument, a setting or a data set that cannot be used as it is."""
 
 
-class UnknownNameError(InputError):
+class UnknownNameError(InputError, KeyError):
     """A name that is not registered; the message gives the nearest known one and all of them."""
+
+    __str__ = Exception.__str__  # a KeyError would show its message in quotes
 
     def __init__(self, kind: str, got: str, known: Iterable[str]) -> None:
         """Write the message.

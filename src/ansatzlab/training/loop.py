@@ -152,7 +152,10 @@ def _step(
     """Take one step on a batch, with the decay applied here: in the gradient if coupled, on the weights if not."""
     coupled = dynamics.weight_decay if dynamics.decay == "coupled" else 0.0
     if dynamics.name == "LBFGS":
-        optimizer.step(lambda: _fill_gradients(parameters, objective, coupled, rows, step))
+        # Its line search must see the loss that the gradient belongs to, penalty included.
+        optimizer.step(
+            lambda: _fill_gradients(parameters, objective, coupled, rows, step) + _penalty(parameters, coupled)
+        )
         return
     _fill_gradients(parameters, objective, coupled, rows, step)
     if dynamics.decay == "decoupled":
@@ -171,6 +174,10 @@ def _fill_gradients(
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient + decay * parameter.detach() if decay else gradient
     return loss
+
+
+def _penalty(parameters: list[nn.Parameter], decay: float) -> float:
+    return decay / 2 * sum(float(parameter.detach().square().sum()) for parameter in parameters)
 
 
 def _torch_optimizer(parameters: list[nn.Parameter], dynamics: Optimizer) -> torch.optim.Optimizer:

@@ -36,7 +36,8 @@ class Design(Frozen):
             value of the correlation ``YᵀX/n`` of targets and inputs, and at least 1.
         flow_time: How long the flows without decay last; a flow with decay λ lasts 8/λ.
         learning_rates: Step sizes η of the balanced descents, which all cover the flow time ``descent_time``; in units
-            of the inverse of the largest eigenvalue of the inputs' second moment ``XᵀX/n``.
+            of ``1/(σ p²)``: σ the largest eigenvalue of the inputs' second moment ``XᵀX/n``, and
+            ``p = max(1, ‖YᵀX/n‖/σ)`` for the size of the linear map to be learnt, since the curvature grows with both.
         descent_time: Steps times η of those descents.
         stochastic_rate: Step size of the stochastic descent, in the same units.
         batch_size: Examples a step of the stochastic descent (fewer if the data have fewer).
@@ -95,13 +96,14 @@ def plan(budget: Budget, data: str, settings: Mapping[str, object]) -> tuple[Run
 
 
 def _fitted(design: Design, inputs: Tensor, targets: Tensor) -> Design:
-    """Return the design in the units of the data: rates by the inputs' scale, the collapsing decay by the signal's."""
-    largest = float(torch.linalg.svdvals(inputs)[0]) ** 2 / len(inputs)
+    """Return the design in the units of the data: rates by the curvature, the collapsing decay by the signal."""
+    scale = float(torch.linalg.svdvals(inputs)[0]) ** 2 / len(inputs)
     signal = float(torch.linalg.svdvals(targets.mT @ inputs / len(inputs))[0])
+    unit = 1 / (scale * max(1.0, signal / scale) ** 2)
     return design.model_copy(
         update={
-            "learning_rates": tuple(rate / largest for rate in design.learning_rates),
-            "stochastic_rate": design.stochastic_rate / largest,
+            "learning_rates": tuple(rate * unit for rate in design.learning_rates),
+            "stochastic_rate": design.stochastic_rate * unit,
             "batch_size": min(design.batch_size, len(inputs)),
             "collapsing_decay": design.collapsing_decay or max(1.0, 4 * signal),
         }

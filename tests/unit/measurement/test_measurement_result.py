@@ -1,0 +1,140 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ansatzlab.errors import InputError, UnknownNameError
+from ansatzlab.linalg.psd import gram_eigensystem, psd_power
+from ansatzlab.linalg.similarity import cosine, pearson, residual, traceless_cosine
+from ansatzlab.measurement.reference import reference_agop
+from ansatzlab.measurement.result import Measurement
+from ansatzlab.measurement.run import measure
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        first, second, last = nn.Linear(6, 8), nn.Linear(8, 5), nn.Linear(5, 3)
+        return nn.Sequential(first, nn.Tanh(), nn.LayerNorm(8), second, nn.Tanh(), last).double()
+
+
+def data(n: int = 30) -> torch.Tensor:
+    return torch.randn(n, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("comparator", "definition"), [("cosine", cosine), ("pearson", pearson), ("traceless", traceless_cosine)]
+)
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("exponent", [0.25, 0.5, 1.0, 2.0])
+def test_an_alignment_is_its_definition_on_the_full_matrices(comparator, definition, centered, exponent):
+    model = network()
+    truth = reference_agop(model, data(), centered=centered)
+    for name, layer in measure(model, data()).items():
+        if centered and layer.tautological:
+            continue  # the centred AGOP of a last layer is zero
+        power = psd_power(gram_eigensystem(truth[name]), exponent)
+        got = layer.alignment(exponent, comparator=comparator, centered=centered)
+        assert got.value == pytest.approx(definition(layer.weight_gram(), power), abs=1e-7)
+        assert got.residual == pytest.approx(residual(layer.weight_gram(), power), abs=1e-7)
+        assert dataclasses.astuple(got.convention) == (exponent, comparator, centered, False)
+
+
+def test_removing_the_initial_weights_removes_them_in_both_places():
+    model, start = network(1), network(2)
+    layer = measure(model, data(), initial=start)["3"]
+    change = model[3].weight.detach() - start[3].weight.detach()
+    power = psd_power(gram_eigensystem(change.T @ layer.sums.mean_gram() @ change), 0.5)
+    got = layer.alignment(0.5, init_removed=True)
+    assert got.value == pytest.approx(cosine(change.T @ change, power), abs=1e-9)
+    assert got.convention.init_removed
+    torch.testing.assert_close(layer.weight_gram(init_removed=True), change.T @ change)
+    by_dict = measure(model, data(), initial=start.state_dict())["3"]
+    assert by_dict.alignment(0.5, init_removed=True).value == got.value
+
+
+def test_initial_weights_must_be_given_and_fit():
+    model = network()
+    with pytest.raises(InputError, match="layer '0': init_removed needs the initial weights"):
+        measure(model, data())["0"].alignment(0.5, init_removed=True)
+    with pytest.raises(InputError, match=r"got nothing for '0.weight'; wanted shape \(8, 6\)"):
+        measure(model, data(), initial={})
+    with pytest.raises(InputError, match=r"got shape \(2, 2\) for '0.weight'"):
+        measure(model, data(), initial={**model.state_dict(), "0.weight": torch.ones(2, 2)})
+
+
+def test_only_the_last_layer_is_tautological_and_only_with_its_own_exponent():
+    measured = measure(network(), data())
+    assert [layer.tautological for layer in measured.values()] == [False, False, True]
+    assert measured["5"].alignment(1.0).value == pytest.approx(1.0, abs=1e-12)
+    assert measured["5"].alignment(0.5).value < 0.9999
+    one_output = nn.Sequential(nn.Linear(6, 1), nn.Linear(1, 1)).double()
+    assert measure(one_output, data())["0"].tautological  # one row: every AGOP is a multiple of wᵀw
+
+
+def test_rows_say_what_was_measured():
+    rows = measure(network(), data()).rows()
+    assert [row["layer"] for row in rows] == ["0", "3", "5"]
+    first = rows[0]
+    assert (first["kind"], first["outputs"], first["inputs"], first["examples"], first["positions"]) == (
+        ("linear", 8, 6, 30, 1.0)
+    )
+    assert first["rank"] == len(first["eigenvalues"]) == len(first["energies"])
+    assert first["best_exponent_low"] <= first["best_exponent"] <= first["best_exponent_high"]
+    assert rows[2]["tautological"] is True
+
+
+def test_a_missing_layer_is_asked_for_in_vain_with_the_reason():
+    measured = measure(network(), data(), layers=["0", "3"])
+    assert measured.skipped == {"2": "LayerNorm is not a linear map of features known here", "5": "not selected"}
+    with pytest.raises(UnknownNameError, match=r"unknown layer '5 \(skipped: not selected\)'"):
+        measured["5"]
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (lambda: measure(network(), data(), layers="0"), "got layers"),
+        (lambda: measure(network(1), data()), "layer '0' has other weights"),
+        (lambda: measure(network(), data(), accumulation="factor"), "as factor"),
+        (lambda: measure(network(), data(), output=lambda y: y[:, :2]), "the same network measured the same way"),
+    ],
+)
+def test_only_measurements_of_one_network_merge(other, told):
+    with pytest.raises(InputError, match=told):
+        measure(network(), data()) + other()
+
+
+def test_a_dead_network_has_no_exponent():
+    model = network()
+    nn.init.zeros_(model[5].weight)
+    layer = measure(model, data())["0"]
+    fit = layer.fit_exponent()
+    assert (fit.identifiable, fit.reason) == (False, "the AGOP is zero")
+    assert math.isnan(layer.alignment(0.5).value)
+    assert layer.alignment(0.5).residual == 1.0
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        (torch.ones(29), "29 weights for at least 30"),
+        (torch.ones(31), "31 weights for 30 examples"),
+        (-torch.ones(30), "minimum -1"),
+        (torch.zeros(30), "not all zero"),
+        (torch.full((30,), float("inf")), "one finite weight"),
+    ],
+)
+def test_example_weights_are_one_finite_number_each(weights, told):
+    with pytest.raises((InputError, TypeError), match=told):
+        measure(network(), data(), example_weights=weights)
+
+
+def test_a_measurement_is_a_mapping():
+    measured = measure(network(), data())
+    assert isinstance(measured, Measurement)
+    assert len(measured) == 3
+    assert "0" in measured
+    assert "2" not in measured
