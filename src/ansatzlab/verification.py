@@ -95,12 +95,14 @@ def verify(
 
     Example:
         >>> import tempfile
-        >>> settings = {"depths": 3, "unbalanced_depths": 2, "flow_time": 2, "descent_time": 1, "weight_decays": 1}
+        >>> settings = {"seeds": 0, "depths": 3, "unbalanced_depths": 2, "flow_time": 2, "descent_time": 1}
         >>> with tempfile.TemporaryDirectory() as out:
-        ...     report = verify("tansley2025nfa", data="linnerud", out=out, settings={**settings, "width": 4})
+        ...     report = verify("tansley2025nfa", data="linnerud", out=out, settings={**settings, "weight_decays": 1})
         >>> finding = report.findings[0]
-        >>> finding.claim, finding.condition, finding.outcome, finding.high < 1e-13
-        ('A.error', 'L = 3', 'HOLDS', True)
+        >>> finding.claim, finding.condition, finding.value < 1e-13
+        ('A.error', 'L = 3', True)
+        >>> finding.outcome, finding.reason    # one seed shows no spread
+        ('INCONCLUSIVE', 'seeds with a value: 1; wanted: 3')
     """
     chosen = get_law(law)
     changed = dict(settings or {})

@@ -14,9 +14,10 @@ from ansatzlab.verification import Report
 LAW = get_law("tansley2025nfa")
 
 SMALL = [
+    *("--set", "seeds=0"),
     *("--set", "depths=2"),
     *("--set", "unbalanced_depths=2"),
-    *("--set", "weight_decays=0.005"),
+    *("--set", "weight_decays=0.2"),
     *("--set", "snapshots=20"),
     *("--set", "width=4"),
     *("--set", "flow_time=5"),
@@ -54,9 +55,9 @@ def test_laws_lists_every_law_and_one_in_full(monkeypatch, capsys):
 def test_verify_judges_writes_a_report_and_resumes(monkeypatch, capsys, tmp_path):
     out = tmp_path / "out"
     command = ("verify", "tansley2025nfa", "--data", "linnerud", "--out", str(out), *SMALL)
-    assert ansatz(monkeypatch, *command) == 2  # one depth leaves the claims on deeper networks open
+    assert ansatz(monkeypatch, *command) == 2  # one seed shows no spread
     shown = capsys.readouterr()
-    assert "✓ HOLDS" in shown.out
+    assert "A.error" in shown.out
     assert f"report: {out / 'report.html'}" in shown.out
     files = {file.name: file.stat().st_mtime_ns for file in (out / "runs").iterdir()}
     assert ansatz(monkeypatch, *command, "--json") == 2
@@ -64,11 +65,11 @@ def test_verify_judges_writes_a_report_and_resumes(monkeypatch, capsys, tmp_path
     verdicts = json.loads(shown.out)
     assert shown.err == ""
     assert verdicts["outcome"] == "INCONCLUSIVE"
-    assert {f["claim"]: f["outcome"] for f in verdicts["findings"]}["A.error"] == "HOLDS"
+    assert {f["claim"]: f["value"] for f in verdicts["findings"]}["A.error"] < 1e-13
     assert {file.name: file.stat().st_mtime_ns for file in (out / "runs").iterdir()} == files
     (out / "report.html").unlink()
     assert ansatz(monkeypatch, "report", str(out)) == 2
-    assert (out / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert (out / "report.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def _finding(claim: Claim, condition: str, samples: Sequence[Sample]) -> Finding
     if outside:
         outcome, reason = "FAILS", f"{len(outside)} of {len(values)} seeds outside{missing}"
     elif len(values) < MINIMUM_SEEDS:
-        outcome, reason = "INCONCLUSIVE", told or f"{len(values)} seeds gave a value, {MINIMUM_SEEDS} are wanted"
+        outcome, reason = "INCONCLUSIVE", told or f"seeds with a value: {len(values)}; wanted: {MINIMUM_SEEDS}"
     else:
         outcome, reason = "HOLDS", f"all {len(values)} seeds within{missing}"
     return Finding(
