@@ -5,8 +5,11 @@ by Ctrl-C.
 """
 
 import json
+import sys
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -42,13 +45,22 @@ class Outcome(SystemExit):
 
 
 def main() -> None:
-    """Run the command line; the parser's exit code for wrong usage becomes that of an error."""
+    """Run the command line; whatever goes wrong, wrong usage and our own faults included, exits with 3.
+
+    A terminal that cannot show a character shows a question mark; a reader that closes the pipe loses only the text.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except Outcome:
         raise
     except SystemExit as exit_:
         raise SystemExit(ERROR if exit_.code == USAGE else exit_.code) from None
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(ERROR) from None
 
 
 @app.callback(invoke_without_command=True)
@@ -184,8 +196,15 @@ def _live(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
 
 def _finish(report: Report, as_json: bool) -> None:
+    with suppress(BrokenPipeError):
+        _show(report, as_json)
+        sys.stdout.flush()
+    raise Outcome(EXIT_CODES[report.outcome])
+
+
+def _show(report: Report, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
         console = Console(highlight=False)
         console.print(verdict_table(report.findings))
@@ -193,4 +212,3 @@ def _finish(report: Report, as_json: bool) -> None:
             console.print(note, markup=False, soft_wrap=True)
         console.print(f"[bold]{report.outcome}[/]  {tally(report.findings)}", soft_wrap=True)
         console.print(f"report: {report.page}", markup=False, soft_wrap=True)
-    raise Outcome(EXIT_CODES[report.outcome])

@@ -109,7 +109,8 @@ def verify(
     specs = chosen.plan(budget, data, changed)
     folder = Path(out) if out is not None else Path("runs") / f"{law}-{Path(data).stem}-{budget}"
     store = Store.open(folder)
-    store.write_json(REQUEST, {"law": law, "budget": budget, "data": data, "settings": changed})
+    request = {"law": law, "budget": budget, "data": data, "settings": changed, "runs": [s.run_id for s in specs]}
+    store.write_json(REQUEST, request)
     table = sweep(specs, store=store, executor=executor, progress=progress)
     return _write(chosen, budget, data, changed, table, store)
 
@@ -129,12 +130,13 @@ def rebuild(folder: Path | str) -> Report:
     path = Path(folder)
     if not path.is_dir():
         raise StoreError(f"{path}: there is no such folder; wanted one that `ansatz verify` wrote; check the path.")
+    if not (path / f"{REQUEST}.json").is_file():
+        raise StoreError(f"{path}: is not an output folder of `ansatz verify`; wanted one; check the path.")
     store = Store.open(path)
     request = store.read_json(REQUEST)
     assert isinstance(request, dict), "written by verify"
     law = get_law(request["law"])
-    specs = law.plan(request["budget"], request["data"], request["settings"])
-    table = store.table([spec.run_id for spec in specs])
+    table = store.table(request["runs"])
     return _write(law, request["budget"], request["data"], request["settings"], table, store)
 
 

@@ -40,7 +40,7 @@ def rounding_cut(size: int, dtype: torch.dtype) -> float:
     return size * torch.finfo(dtype).eps
 
 
-def gram_eigensystem(gram: Float[Tensor, "i i"], *, cut: float | None = None) -> Eigensystem:
+def gram_eigensystem(gram: Float[Tensor, "i i"], *, cut: float | None = None, floor: float = 0.0) -> Eigensystem:
     """Decompose a positive semi-definite matrix, cutting **before** any root is taken.
 
     Definition:
@@ -50,6 +50,8 @@ def gram_eigensystem(gram: Float[Tensor, "i i"], *, cut: float | None = None) ->
         gram: The matrix, symmetric and positive semi-definite up to rounding, shape (i, i).
         cut: The relative cut. By default ``i · eps`` of the matrix's dtype. Pass the cut of a coarser dtype when the
             matrix was *accumulated* in one: a later cast does not bring the lost digits back.
+        floor: The absolute size of rounding in the matrix, where it is known to be larger: eigenvalues up to it are cut
+            too. A difference of larger matrices needs it.
 
     Returns:
         The eigensystem; of rank 0 when the matrix is zero.
@@ -72,7 +74,7 @@ def gram_eigensystem(gram: Float[Tensor, "i i"], *, cut: float | None = None) ->
     if cut is None:
         cut = rounding_cut(len(gram), gram.dtype)
     values, basis = torch.linalg.eigh(gram)
-    return _kept(values.flip(0), basis.flip(1), cut)
+    return _kept(values.flip(0), basis.flip(1), cut, floor)
 
 
 def factor_eigensystem(factor: Float[Tensor, "p i"], *, cut: float | None = None) -> Eigensystem:
@@ -102,7 +104,7 @@ def factor_eigensystem(factor: Float[Tensor, "p i"], *, cut: float | None = None
     if cut is None:
         cut = rounding_cut(max(factor.shape), factor.dtype) ** 2
     _, singular, basis = torch.linalg.svd(factor, full_matrices=True)
-    return _kept(singular.square(), basis.mT, cut)
+    return _kept(singular.square(), basis.mT, cut, floor=0.0)
 
 
 def psd_power(system: Eigensystem, exponent: float) -> Float[Tensor, "i i"]:
@@ -126,8 +128,8 @@ def psd_power(system: Eigensystem, exponent: float) -> Float[Tensor, "i i"]:
     return (system.vectors * system.values.pow(exponent)) @ system.vectors.mT
 
 
-def _kept(values: Tensor, basis: Tensor, cut: float) -> Eigensystem:
-    rank = int((values > cut * values[0].clamp_min(0)).sum()) if len(values) else 0
+def _kept(values: Tensor, basis: Tensor, cut: float, floor: float) -> Eigensystem:
+    rank = int((values > max(cut * float(values[0]), floor)).sum()) if len(values) else 0
     return Eigensystem(values=values[:rank], basis=basis, cut=cut)
 
 

@@ -7,11 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ansatzlab.errors import UnknownNameError
+from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.linalg.psd import Eigensystem, factor_eigensystem, gram_eigensystem, refuse_nonfinite, rounding_cut
 from ansatzlab.shapes import Eigenvalues, OutputFactor, OutputGram, Weight
 
 Comparator = Literal["cosine", "pearson", "traceless"]
+
+COARSEST = 1e-2
+"""The largest relative rank cut with which a spectrum is still worth reading."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ def ansatz_spectrum(
     gram: OutputGram | None = None,
     factor: OutputFactor | None = None,
     gradient_dtype: torch.dtype = torch.float64,
+    gram_rounding: float = 0.0,
 ) -> Spectrum:
     """Decompose the AGOP ``G = Wᵀ K W`` of a layer against ``M = WᵀW``, on the smaller side of W.
 
@@ -166,12 +170,13 @@ def ansatz_spectrum(
         gram: K, the mean second moment of the output gradients, shape (o, o). Give this or ``factor``.
         factor: R with ``K = RᵀR``, shape (p, o): keeps small eigenvalues that forming K would drown.
         gradient_dtype: The dtype in which the output gradients were computed.
+        gram_rounding: The absolute size of rounding in ``gram``, for one that is a difference of larger matrices.
 
     Returns:
         The spectrum.
 
     Raises:
-        InputError: If an entry is not finite.
+        InputError: If an entry is not finite, or the gradients are too coarse to resolve any spectrum of this width.
         TypeError: If not exactly one of ``gram`` and ``factor`` is given.
 
     Cost:
@@ -190,8 +195,17 @@ def ansatz_spectrum(
     reduced = left * sigma
     size = max(weight.shape)
     floor = rounding_cut(size, gradient_dtype) ** 2
+    if floor > COARSEST:
+        raise InputError(
+            f"ansatz_spectrum: gradients in {gradient_dtype} resolve no spectrum of a layer of width {size}; wanted "
+            "float32 or float64; measure model.float()."
+        )
     if gram is not None:
-        system = gram_eigensystem(reduced.mT @ gram @ reduced, cut=max(floor, rounding_cut(size, gram.dtype)))
+        system = gram_eigensystem(
+            reduced.mT @ gram @ reduced,
+            cut=max(floor, rounding_cut(size, gram.dtype)),
+            floor=gram_rounding * float(sigma[0]) ** 2,
+        )
     else:
         assert factor is not None
         system = factor_eigensystem(factor @ reduced, cut=floor)

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
 from ansatzlab.errors import ModelError
 from ansatzlab.measurement.layers import Layer
@@ -44,16 +45,29 @@ def watch(layers: Mapping[str, Layer]) -> Iterator[Mapping[str, list[Use]]]:
     handles = []
     try:
         for name, layer in layers.items():
-            handles.append(layer.module.register_forward_hook(partial(_record, uses[name])))
+            handles.append(layer.module.register_forward_hook(partial(_record, name, uses[name]), with_kwargs=True))
         yield uses
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _record(uses: list[Use], _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+def _record(
+    name: str,
+    uses: list[Use],
+    _: nn.Module,
+    arguments: tuple[object, ...],
+    keywords: Mapping[str, object],
+    output: object,
+) -> Tensor:
+    inputs = next(iter((*arguments, *keywords.values())), None)
+    if not isinstance(inputs, Tensor) or not isinstance(output, Tensor):
+        raise ModelError(
+            f"measure: layer {name!r} was called with a {type(inputs).__name__} and returned a "
+            f"{type(output).__name__}; wanted a tensor in and a tensor out; leave the layer out with layers=."
+        )
     handle = output if output.requires_grad else output.detach().requires_grad_()
-    uses.append(Use(inputs[0].detach(), handle))
+    uses.append(Use(inputs.detach(), handle))
     return handle.clone()
 
 
@@ -71,7 +85,8 @@ def output_gradients(
         For each layer and each of its uses the gradients as rows, shape (c, n, s, o).
 
     Raises:
-        ModelError: If a layer never ran, or no differentiable path leads from it to the outputs.
+        ModelError: If a layer never ran, its output does not have the examples in the first dimension, or no
+            differentiable path leads from it to the outputs.
     """
     for name in layers:
         if not uses[name]:
@@ -79,6 +94,13 @@ def output_gradients(
                 f"measure: layer {name!r} was selected but never ran in the forward pass; wanted every selected layer "
                 "to be called as a module; leave it out with layers=, or call the module rather than its weight."
             )
+        for use in uses[name]:
+            if len(use.outputs) != len(outputs):
+                raise ModelError(
+                    f"measure: layer {name!r} gives an output of shape {tuple(use.outputs.shape)} for {len(outputs)} "
+                    "examples; wanted the examples in the first dimension; move the batch dimension first inside the "
+                    "model, or leave the layer out with layers=."
+                )
     flat = [use.outputs for name in layers for use in uses[name]]
     if not outputs.requires_grad:
         raise ModelError(
@@ -86,10 +108,16 @@ def output_gradients(
             "differentiable path; look for detach(), .item(), argmax or torch.no_grad() inside the model, or pick its "
             "tensor by output=."
         )
-    columns = [
-        torch.autograd.grad(column.sum(), flat, retain_graph=index + 1 < outputs.shape[1], allow_unused=True)
-        for index, column in enumerate(outputs.unbind(dim=1))
-    ]
+    try:
+        columns = [
+            torch.autograd.grad(column.sum(), flat, retain_graph=index + 1 < outputs.shape[1], allow_unused=True)
+            for index, column in enumerate(outputs.unbind(dim=1))
+        ]
+    except CheckpointError as error:
+        raise ModelError(
+            "measure: the model recomputes its activations in the backward pass (checkpointing) and they differ; "
+            "wanted a plain forward pass; switch checkpointing off while measuring."
+        ) from error
     found: dict[str, list[Tensor]] = {}
     position = 0
     for name, layer in layers.items():

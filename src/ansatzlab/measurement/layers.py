@@ -55,7 +55,11 @@ def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, La
         ModelError: If the model holds no layer that could be measured.
     """
     modules = dict(model.named_modules())
-    known = {name: Layer(name, module, kind) for name, module in modules.items() if (kind := kind_of(module))}
+    known = {
+        name: Layer(name, module, kind)
+        for name, module in modules.items()
+        if (kind := kind_of(module)) and kind.weight in dict(module.named_parameters(recurse=False))
+    }
     if not known:
         held = sum(p.numel() for p in model.parameters())
         raise ModelError(
@@ -64,11 +68,17 @@ def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, La
         )
     chosen = _chosen(modules, known, selector)
     skipped = {
-        name: "not selected" if name in known else f"{type(module).__name__} is not a linear map of features known here"
+        name: "not selected" if name in known else _why_not(module)
         for name, module in modules.items()
-        if name not in chosen and next(module.parameters(recurse=False), None) is not None
+        if name not in chosen and (kind_of(module) or next(module.parameters(recurse=False), None) is not None)
     }
     return chosen, skipped
+
+
+def _why_not(module: nn.Module) -> str:
+    if kind_of(module):
+        return f"the weight of this {type(module).__name__} is computed from other parameters (a parametrisation)"
+    return f"{type(module).__name__} is not a linear map of features known here"
 
 
 def _chosen(modules: Mapping[str, nn.Module], known: Mapping[str, Layer], selector: Selector) -> Mapping[str, Layer]:
@@ -89,8 +99,8 @@ def _chosen(modules: Mapping[str, nn.Module], known: Mapping[str, Layer], select
             raise UnknownNameError("layer", name, known)
         if name not in known:
             raise InputError(
-                f"measure(layers=): layer {name!r} is a {type(modules[name]).__name__}, which is not a linear map "
-                f"known here; choose from: {', '.join(known)}."
+                f"measure(layers=): layer {name!r} cannot be measured: {_why_not(modules[name])}; choose from: "
+                f"{', '.join(known)}."
             )
     if not selector:
         raise InputError(f"measure(layers=): got no name; choose from: {', '.join(known)}, or pass None for all.")

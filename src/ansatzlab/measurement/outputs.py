@@ -17,8 +17,20 @@ OutputPicker = Callable[[Any], Tensor] | str | int | None
 
 
 def as_batches(batches: Iterable[Batch] | Batch) -> Iterable[Batch]:
-    """Read a single tensor or dict as one batch, anything else as an iterable of batches."""
-    return [batches] if isinstance(batches, Tensor | Mapping) else batches
+    """Read a single tensor or dict as one batch, anything else as an iterable of batches.
+
+    Raises:
+        InputError: If a tuple or list holds tensors of different shapes: one batch of inputs and targets, not several.
+    """
+    if isinstance(batches, Tensor | Mapping):
+        return [batches]
+    if isinstance(batches, tuple | list) and len({part.shape[1:] for part in batches if isinstance(part, Tensor)}) > 1:
+        raise InputError(
+            f"measure(batches=): got a {type(batches).__name__} of tensors of different shapes, "
+            f"{[tuple(part.shape) for part in batches if isinstance(part, Tensor)]}; wanted an iterable of batches; a "
+            "single batch of inputs and targets goes into a list: [(inputs, targets)]."
+        )
+    return batches
 
 
 def batch_size(batch: Batch, index: int) -> int:

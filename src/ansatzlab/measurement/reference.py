@@ -38,7 +38,7 @@ def reference_agop(
         centered: Whether each output's mean gradient is taken out.
 
     Returns:
-        For each layer its AGOP, shape (i, i), float64.
+        For each layer that ran its AGOP, shape (i, i), float64.
 
     Cost:
         n forward and n c backward passes, an i × i matrix per layer: for tests and small networks.
@@ -57,16 +57,19 @@ def reference_agop(
     chosen, _ = select_layers(twin, layers)
     shifts: dict[str, list[Tensor]] = {}
 
-    def shift_input(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            shift = torch.zeros_like(inputs[0], requires_grad=True)
+    def shift_input(name: str) -> Callable[..., tuple[tuple[Tensor, ...], dict[str, Tensor]]]:
+        def hook(
+            _: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor]
+        ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+            first = inputs[0] if inputs else next(iter(keywords.values()))
+            shift = torch.zeros_like(first, requires_grad=True)
             shifts[name].append(shift)
-            return (inputs[0] + shift, *inputs[1:])
+            return (first + shift, *inputs[1:]), {} if not inputs else keywords
 
         return hook
 
     for name, layer in chosen.items():
-        layer.module.register_forward_pre_hook(shift_input(name))
+        layer.module.register_forward_pre_hook(shift_input(name), with_kwargs=True)
     squares: dict[str, Tensor] = {}
     means: dict[str, Tensor] = {}
     examples = positions = 0
@@ -75,16 +78,19 @@ def reference_agop(
             shifts.update({name: [] for name in chosen})
             outputs = output_matrix(call(twin, _example(batch, example)), output, 1, index)[0]
             examples += 1
-            for name in chosen:
-                jacobian = torch.stack([_gradient_rows(value, shifts[name]) for value in outputs])
+            used = {
+                name: tuple(found) for name, found in shifts.items() if found
+            }  # a recomputing backward adds to them
+            for name in used:
+                jacobian = torch.stack([_gradient_rows(value, used[name]) for value in outputs])
                 positions = jacobian.shape[1]
                 squares[name] = squares.get(name, 0.0) + torch.einsum("cpi,cpj->ij", jacobian, jacobian)
                 means[name] = means.get(name, 0.0) + jacobian.sum(1) / positions**0.5
     removed = {name: mean.mT @ mean / examples**2 if centered else 0.0 for name, mean in means.items()}
-    return {name: squares[name] / examples - removed[name] for name in chosen}
+    return {name: squares[name] / examples - removed[name] for name in squares}
 
 
-def _gradient_rows(value: Tensor, shifts: list[Tensor]) -> Tensor:
+def _gradient_rows(value: Tensor, shifts: tuple[Tensor, ...]) -> Tensor:
     gradients = torch.autograd.grad(value, shifts, retain_graph=True, materialize_grads=True)
     return torch.cat([gradient.reshape(-1, gradient.shape[-1]) for gradient in gradients])
 

@@ -7,6 +7,7 @@ import torch
 
 from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.linalg.exponent import ExponentFit, fit_exponent
+from ansatzlab.linalg.psd import rounding_cut
 from ansatzlab.linalg.spectrum import Comparator, Spectrum, ansatz_spectrum
 from ansatzlab.measurement.convention import Alignment, Convention
 from ansatzlab.measurement.gram import GradientSums
@@ -41,7 +42,10 @@ class LayerMeasurement:
 
     @property
     def tautological(self) -> bool:
-        """Whether the ansatz holds here whatever the weights: the AGOP is a multiple of ``WᵀW``, as in a last layer."""
+        """Whether the AGOP is a multiple of ``WᵀW`` here, so that the exponent 1 fits and says nothing.
+
+        Always so in a last layer, and in a layer of one output; elsewhere where the output gradients are isotropic.
+        """
         gram = self.sums.mean_gram()
         mean = gram.diagonal().mean()
         distance = (gram - mean * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).norm()
@@ -94,8 +98,14 @@ class LayerMeasurement:
         weight, factor = self._weight(init_removed), self.sums.mean_factor()
         if factor is not None and not centered:
             return ansatz_spectrum(weight, factor=factor, gradient_dtype=self.gradient_dtype)
-        gram = self.sums.mean_gram(centered=centered)
-        return ansatz_spectrum(weight, gram=gram, gradient_dtype=self.gradient_dtype)
+        whole = self.sums.mean_gram()
+        rounding = rounding_cut(len(whole), self.gradient_dtype) * float(whole.norm()) if centered else 0.0
+        return ansatz_spectrum(
+            weight,
+            gram=self.sums.mean_gram(centered=centered),
+            gradient_dtype=self.gradient_dtype,
+            gram_rounding=rounding,
+        )
 
     def alignment(
         self,
@@ -167,12 +177,14 @@ class LayerMeasurement:
         Raises:
             InputError: If the weights differ or the sums do not fit.
         """
-        if not torch.equal(self.weight, other.weight):
+        if not torch.equal(self.weight, other.weight) or not _same(self.initial, other.initial):
             raise InputError(
                 f"merging measurements: layer {self.name!r} has other weights in the second measurement; wanted the "
-                "same network on other examples; measure both parts at the same moment of training."
+                "same network, and the same initial weights, on other examples; measure both parts at the same moment "
+                "of training with the same arguments."
             )
-        return replace(self, sums=self.sums + other.sums)
+        coarser = max(self.gradient_dtype, other.gradient_dtype, key=lambda dtype: torch.finfo(dtype).eps)
+        return replace(self, sums=self.sums + other.sums, gradient_dtype=coarser)
 
     def _weight(self, init_removed: bool) -> Weight:
         if not init_removed:
@@ -183,6 +195,10 @@ class LayerMeasurement:
                 "initial=state_dict (or the model before training) to measure()."
             )
         return self.weight - self.initial
+
+
+def _same(a: Weight | None, b: Weight | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
 
 
 @dataclass(frozen=True)

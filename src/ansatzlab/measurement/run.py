@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ansatzlab.errors import InputError, ModelError
+from ansatzlab.errors import InputError, ModelError, UnknownNameError
 from ansatzlab.measurement.gram import Accumulation, GradientSums, sum_gradients
 from ansatzlab.measurement.hooks import output_gradients, watch
 from ansatzlab.measurement.layers import Layer, Selector, select_layers
@@ -16,6 +16,8 @@ from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch
 from ansatzlab.measurement.result import LayerMeasurement, Measurement
 from ansatzlab.measurement.seeds import Exact
 from ansatzlab.measurement.selfcheck import check_batch, refuse_random_layers
+
+Check = Literal["first", "every", "never"]
 
 
 def measure(
@@ -28,7 +30,7 @@ def measure(
     initial: Mapping[str, Tensor] | nn.Module | None = None,
     example_weights: Float[Tensor, " n"] | None = None,
     accumulation: Accumulation = "gram",
-    check: Literal["first", "every", "never"] = "first",
+    check: Check = "first",
 ) -> Measurement:
     """Measure how every layer's weights stand to its average gradient outer product (AGOP).
 
@@ -78,24 +80,28 @@ def measure(
         >>> list(m), m["0"].agop().shape, m["2"].tautological
         (['0', '2'], torch.Size([4, 4]), True)
     """
+    _check_choices(accumulation=(accumulation, Accumulation), check=(check, Check))
     if example_weights is not None:
         _check_weights(example_weights)
     chosen, skipped = select_layers(model, layers)
     refuse_random_layers(model)
     totals: dict[str, GradientSums] = {}
-    dtypes: dict[str, torch.dtype] = {}
+    coarsest = torch.float64
     seen = 0
     with _undisturbed(model):
         for index, batch in enumerate(as_batches(batches)):
             size = batch_size(batch, index)
             weights = None if example_weights is None else _weights_of(example_weights, seen, size)
+            if index == 0 and layers is None:
+                chosen, idle = _that_run(model, batch, chosen)
+                skipped = {**skipped, **idle}
             checked = check == "every" or (check == "first" and index == 0)
             gradients = _batch_gradients(model, batch, index, chosen, output, checked)
             for name, uses in gradients.items():
                 sums = sum_gradients(uses, weights, accumulation)
                 _refuse_nonfinite(sums, name, index)
                 totals[name] = totals[name] + sums if name in totals else sums
-                dtypes[name] = uses[0].dtype
+                coarsest = max(coarsest, *(use.dtype for use in uses), key=lambda dtype: torch.finfo(dtype).eps)
             seen += size
     if seen == 0:
         raise InputError("measure(batches=): got no batch; wanted at least one; an iterator may be used up already.")
@@ -113,7 +119,7 @@ def measure(
                 initial=start.get(name),
                 sums=totals[name],
                 seeds=seeds or Exact(),
-                gradient_dtype=dtypes[name],
+                gradient_dtype=coarsest,
             )
             for name, layer in chosen.items()
         },
@@ -135,19 +141,57 @@ def _batch_gradients(
     return gradients
 
 
+def _that_run(
+    model: nn.Module, batch: Batch, layers: Mapping[str, Layer]
+) -> tuple[Mapping[str, Layer], Mapping[str, str]]:
+    """Tell the layers that a forward pass calls from those it never calls as modules."""
+    with watch(layers) as uses:
+        call(model, batch)
+    running = {name: layer for name, layer in layers.items() if uses[name]}
+    if not running:
+        raise ModelError(
+            f"measure: none of the layers {', '.join(layers)} ran as a module in the forward pass; wanted at least "
+            "one; measure the plain model (of a compiled one, model._orig_mod), and call modules rather than their "
+            "weights."
+        )
+    return running, {name: "never ran as a module in the forward pass" for name in layers if name not in running}
+
+
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Leave the random state as it is, and differentiate whatever mode the caller is in."""
+    """Leave buffers and random state as they are, and differentiate whatever mode the caller is in."""
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
-        yield
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for module, name, buffer, value in kept:
+            if not torch.equal(buffer, value):
+                buffer.detach().copy_(value)
+            if getattr(module, name) is not buffer:
+                setattr(module, name, buffer)
+
+
+def _check_choices(**choices: tuple[str, object]) -> None:
+    for argument, (got, literal) in choices.items():
+        if got not in get_args(literal):
+            raise UnknownNameError(f"{argument}= of measure", str(got), get_args(literal))
 
 
 def _check_weights(weights: Tensor) -> None:
-    if weights.ndim != 1 or not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool(weights.any()):
+    if not isinstance(weights, Tensor) or weights.ndim != 1:
         raise InputError(
-            f"measure(example_weights=): got a tensor of shape {tuple(weights.shape)} with minimum "
-            f"{float(weights.min()):g}; wanted one finite weight ≥ 0 per example, not all zero."
+            f"measure(example_weights=): got a {type(weights).__name__}; wanted a tensor with one weight per example."
+        )
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()) or not bool(weights.any()):
+        raise InputError(
+            "measure(example_weights=): got weights that are negative, not finite or all zero; wanted one finite "
+            "weight ≥ 0 per example, not all zero."
         )
 
 
@@ -176,10 +220,10 @@ def _initial_weights(
     state = initial.state_dict() if isinstance(initial, nn.Module) else initial
     for layer in layers.values():
         got = state.get(layer.weight_name)
-        if got is None or got.shape != layer.weight.shape:
+        if got is None or got.shape != layer.weight.shape or not bool(torch.isfinite(got).all()):
             raise InputError(
                 f"measure(initial=): got {'nothing' if got is None else f'shape {tuple(got.shape)}'} for "
-                f"{layer.weight_name!r}; wanted shape {tuple(layer.weight.shape)}; pass the state dict of the same "
-                "network before training."
+                f"{layer.weight_name!r}; wanted finite numbers of shape {tuple(layer.weight.shape)}; pass the state "
+                "dict of the same network before training."
             )
     return {name: state[layer.weight_name].detach().double().clone() for name, layer in layers.items()}

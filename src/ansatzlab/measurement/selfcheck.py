@@ -15,6 +15,9 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 5e-2, tor
 """Relative tolerance of the rebuilt weight gradient, by the dtype in which the network computes."""
 
 
+_TINY = 1e-300
+
+
 def refuse_random_layers(model: nn.Module) -> None:
     """Refuse modules in training mode that make examples depend on one another or on chance.
 
@@ -42,9 +45,10 @@ def check_batch(
 ) -> None:
     """Run the first batch again and check what the measurement relies on.
 
-    Four things: the forward pass repeats itself; the weight gradient ``Σ b hᵀ`` rebuilt from each layer's captured
-    inputs and output gradients equals autograd's (so every use of the weight was seen); example 0's outputs depend on
-    no other example's row; no buffer is changed by a forward pass.
+    Five things: no buffer is changed by a forward pass; the forward pass repeats itself; each layer computes W h + b;
+    the weight gradient ``Σ b hᵀ`` rebuilt from each layer's captured inputs and output gradients equals autograd's (so
+    every use of the weight was seen); the outputs of the first, middle and last example depend on no other example's
+    row.
 
     Args:
         model: The network.
@@ -55,14 +59,14 @@ def check_batch(
     Raises:
         ModelError: Naming the layer (or buffer) and what is wrong with it.
     """
-    versions = {name: buffer._version for name, buffer in model.named_buffers()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     owners = {id(layer.weight): layer for layer in layers.values()}
     leaves = {owner.weight_name: owner.weight.detach().clone().requires_grad_() for owner in owners.values()}
     sharing = {name: layer for name, layer in select_layers(model, None)[0].items() if id(layer.weight) in owners}
     with watch(sharing) as uses:
         again = forward(lambda *args, **kwargs: functional_call(model, leaves, args, kwargs))
     for name, buffer in model.named_buffers():
-        if buffer._version != versions[name]:
+        if not torch.equal(buffer, buffers[name]):
             raise ModelError(
                 f"measure: a forward pass changes the buffer {name!r}; wanted a network at rest; call model.eval() "
                 "first."
@@ -74,6 +78,7 @@ def check_batch(
             "and look for random numbers drawn inside forward()."
         )
     scores = again @ _unequal(again.shape[1], again)
+    _check_maps(layers, uses)
     _check_weight_gradients(scores, sharing, uses, leaves)
     _check_independence(scores, layers, uses)
 
@@ -117,20 +122,34 @@ def _check_weight_gradients(
             )
 
 
+def _check_maps(layers: Mapping[str, Layer], uses: Mapping[str, list[Use]]) -> None:
+    for name, layer in layers.items():
+        bias = getattr(layer.module, "bias", None)
+        for use in uses[name]:
+            inputs, outputs = layer.kind.inputs(use.inputs), layer.kind.outputs(use.outputs.detach())
+            wanted = inputs.to(outputs.dtype) @ layer.weight.detach().to(outputs.dtype).mT
+            if isinstance(bias, Tensor):
+                wanted = wanted + bias.detach().to(outputs.dtype)
+            if float((outputs - wanted).norm()) > TOLERANCE[outputs.dtype] * max(float(wanted.norm()), _TINY):
+                raise ModelError(
+                    f"measure: layer {name!r} ({type(layer.module).__name__}) does not compute W h + b; wanted a "
+                    "linear map; a subclass or a forward hook of yours changes what goes in or comes out: leave the "
+                    "layer out with layers=, or remove the hook."
+                )
+
+
 def _check_independence(
     scores: Float[Tensor, " n"], layers: Mapping[str, Layer], uses: Mapping[str, list[Use]]
 ) -> None:
+    """Differentiate the scores of the first, the middle and the last example: no other example's row may answer."""
     names = [name for name in layers for _ in uses[name]]
     handles = [use.outputs for name in layers for use in uses[name]]
-    gradients = torch.autograd.grad(scores[0], handles, allow_unused=True)
-    for name, handle, gradient in zip(names, handles, gradients, strict=True):
-        if len(handle) != len(scores):
-            raise ModelError(
-                f"measure: layer {name!r} gives an output of shape {tuple(handle.shape)} for {len(scores)} examples; "
-                "wanted the examples in the first dimension; move the batch dimension first inside the model."
-            )
-        if gradient is not None and bool(gradient[1:].any()):
-            raise ModelError(
-                f"measure: at layer {name!r} the output for the first example depends on other examples of the batch; "
-                "wanted independent examples; call model.eval() (batch statistics), or measure one example a batch."
-            )
+    for example in sorted({0, len(scores) // 2, len(scores) - 1}):
+        gradients = torch.autograd.grad(scores[example], handles, allow_unused=True, retain_graph=True)
+        for name, gradient in zip(names, gradients, strict=True):
+            if gradient is not None and bool(torch.cat([gradient[:example], gradient[example + 1 :]]).any()):
+                raise ModelError(
+                    f"measure: at layer {name!r} the output for example {example} depends on other examples of the "
+                    "batch; wanted independent examples; call model.eval() (batch statistics), or measure one example "
+                    "a batch."
+                )

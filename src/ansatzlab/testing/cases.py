@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from ansatzlab.measurement.outputs import Batch, OutputPicker
 
@@ -25,7 +26,7 @@ class Case:
 
     name: str
     model: nn.Module
-    batches: list[Batch] = field(repr=False)
+    batches: list[Batch] | tuple[Tensor, ...] = field(repr=False)
     output: OutputPicker = None
     refusal: str = ""
 
@@ -156,6 +157,10 @@ def measured_cases() -> list[Case]:
         _case("batch norm at rest", lambda: _with(nn.BatchNorm1d(6)), [x]),
         _case("dropout at rest", lambda: _with(nn.Dropout(0.5)), [x]),
         _case("a dead layer for one output", _half_connected, [x]),
+        _case("a layer that never runs", _never_run, [x]),
+        _case("a parametrised weight beside a plain one", lambda: nn.Sequential(_weight_norm(), nn.Linear(6, 3)), [x]),
+        _case("a layer called by keyword", _CalledByKeyword, [x]),
+        _case("checkpointed", _Checkpointed, [x]),
     ]
 
 
@@ -168,14 +173,15 @@ def refused_cases() -> list[Case]:
         Case("batch norm in training", _double(_with(nn.BatchNorm1d(6))).train(), [x], refusal="in training mode"),
         Case("dropout in training", _double(_with(nn.Dropout(0.5))).train(), [x], refusal="in training mode"),
         _case("interacting examples", lambda: _with(_Centre()), [x], refusal="depends on other examples"),
+        _case("a leak from earlier examples", lambda: _with(_Leak()), [x], refusal="depends on other examples"),
+        _case("a layer that sees some examples", _Routed, [x, x], refusal="examples in the first dimension"),
+        _case("a subclass that adds its input", lambda: _AddsInput(5, 5), [x], refusal="does not compute W h"),
+        _case("a hook that doubles the output", _hooked, [x], refusal="does not compute W h"),
+        _case("a buffer that counts", lambda: _with(_Counter()), [x], refusal="changes the buffer '1.calls'"),
+        _case("a parametrised weight alone", _weight_norm, [x], refusal="has no layer to measure"),
+        _case("inputs and targets without a list", _mlp, (x, x[:, 0]), refusal="goes into a list"),
         _case("random outputs", lambda: _with(_Noise()), [x], refusal="two forward passes"),
-        _case("a layer that never runs", _never_run, [x], refusal="never ran"),
-        _case(
-            "attention that calls its layer's weight",
-            lambda: _Attention(),
-            [_normal(3, 4, 6)],
-            refusal="never ran",
-        ),
+        _case("attention that calls its layer's weight", _Attention, [_normal(3, 4, 6)], refusal="ran as a module"),
         _case("detached", lambda: _with(_Detach()), [x], refusal="no differentiable path leads from layer '0'"),
         _case("no gradient at all", lambda: Wrapped(_mlp(), lambda y: y.detach()), [x], refusal="differentiably"),
         _case("integer output", lambda: Wrapped(_mlp(), lambda y: y.argmax(1)), [x], refusal="int64 tensor"),
@@ -192,6 +198,54 @@ def refused_cases() -> list[Case]:
 class _Centre(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x - x.mean(0)
+
+
+class _Leak(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.cumsum(0)
+
+
+class _Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Tensor
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        return x
+
+
+class _AddsInput(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class _Routed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.expert = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.expert(x[:4]), x[4:, :2]])
+
+
+class _CalledByKeyword(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.linear(input=x))
+
+
+class _Checkpointed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.last = _mlp((5, 6, 4)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(checkpoint(self.inner, x, use_reentrant=False))
 
 
 class _Noise(nn.Module):
@@ -215,7 +269,11 @@ class _Attention(nn.Module):
 
 
 def _case(
-    name: str, build: Callable[[], nn.Module], batches: list[Batch], output: OutputPicker = None, refusal: str = ""
+    name: str,
+    build: Callable[[], nn.Module],
+    batches: list[Batch] | tuple[Tensor, ...],
+    output: OutputPicker = None,
+    refusal: str = "",
 ) -> Case:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(len(name))
@@ -242,6 +300,16 @@ def _with(module: nn.Module) -> nn.Sequential:
 def _partly_frozen() -> nn.Sequential:
     model = _mlp((5, 6, 7, 3))
     model[0].requires_grad_(False)
+    return model
+
+
+def _weight_norm() -> nn.Module:
+    return nn.utils.parametrizations.weight_norm(nn.Linear(5, 6))
+
+
+def _hooked() -> nn.Module:
+    model = _mlp()
+    model[0].register_forward_hook(lambda _module, _inputs, output: output * 2)
     return model
 
 

@@ -45,7 +45,7 @@ def test_a_layer_knows_its_weight_and_its_name_in_the_state_dict():
     ("selector", "error", "told"),
     [
         ("heat", UnknownNameError, "unknown layer 'heat'; did you mean 'head'?"),
-        ("body.1", InputError, "layer 'body.1' is a LayerNorm"),
+        ("body.1", InputError, "layer 'body.1' cannot be measured: LayerNorm is not"),
         ([], InputError, "got no name"),
         (lambda *_: False, InputError, "chose none of the 3 layers"),
     ],

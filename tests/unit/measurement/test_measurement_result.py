@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from ansatzlab.errors import InputError, UnknownNameError
+from ansatzlab.errors import InputError, ModelError, UnknownNameError
 from ansatzlab.linalg.psd import gram_eigensystem, psd_power
 from ansatzlab.linalg.similarity import cosine, pearson, residual, traceless_cosine
+from ansatzlab.measurement import run
 from ansatzlab.measurement.reference import reference_agop
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
@@ -59,7 +60,7 @@ def test_initial_weights_must_be_given_and_fit():
     model = network()
     with pytest.raises(InputError, match="layer '0': init_removed needs the initial weights"):
         measure(model, data())["0"].alignment(0.5, init_removed=True)
-    with pytest.raises(InputError, match=r"got nothing for '0.weight'; wanted shape \(8, 6\)"):
+    with pytest.raises(InputError, match=r"got nothing for '0.weight'; wanted finite numbers of shape \(8, 6\)"):
         measure(model, data(), initial={})
     with pytest.raises(InputError, match=r"got shape \(2, 2\) for '0.weight'"):
         measure(model, data(), initial={**model.state_dict(), "0.weight": torch.ones(2, 2)})
@@ -122,9 +123,10 @@ def test_a_dead_network_has_no_exponent():
     [
         (torch.ones(29), "29 weights for at least 30"),
         (torch.ones(31), "31 weights for 30 examples"),
-        (-torch.ones(30), "minimum -1"),
+        (-torch.ones(30), "negative"),
         (torch.zeros(30), "not all zero"),
         (torch.full((30,), float("inf")), "one finite weight"),
+        (torch.ones(0), "all zero"),
     ],
 )
 def test_example_weights_are_one_finite_number_each(weights, told):
@@ -138,3 +140,63 @@ def test_a_measurement_is_a_mapping():
     assert len(measured) == 3
     assert "0" in measured
     assert "2" not in measured
+
+
+def test_a_centred_agop_that_is_zero_is_called_zero():
+    linear = nn.Sequential(nn.Linear(6, 5, bias=False), nn.Linear(5, 4, bias=False)).double()
+    for accumulation in ("gram", "factor"):
+        layer = measure(linear, data(), accumulation=accumulation)["0"]
+        assert layer.spectrum(centered=True).rank == 0
+        assert layer.fit_exponent(centered=True).reason == "the AGOP is zero"
+
+
+def test_gradients_too_coarse_for_any_spectrum_are_refused():
+    model = nn.Sequential(nn.Linear(6, 128), nn.Tanh(), nn.Linear(128, 3)).bfloat16()
+    layer = measure(model, data().bfloat16())["0"]
+    assert layer.gradient_dtype == torch.bfloat16
+    with pytest.raises(InputError, match=r"resolve no spectrum of a layer of width 128.*measure model.float"):
+        layer.spectrum()
+
+
+def test_a_merged_measurement_is_as_coarse_as_its_coarser_part():
+    single = measure(network().float(), data().float())
+    double = measure(network().float().double(), data())
+    for merged in (single + double, double + single):
+        assert merged["0"].gradient_dtype == torch.float32
+
+
+def test_measurements_with_other_initial_weights_do_not_merge():
+    with pytest.raises(InputError, match="the same initial weights"):
+        measure(network(), data(), initial=network(1)) + measure(network(), data())
+
+
+def test_a_layer_that_is_never_called_is_skipped_unless_it_was_asked_for():
+    model = nn.ModuleDict({"used": nn.Linear(6, 2), "spare": nn.Linear(2, 2)}).double()
+    model.forward = lambda x: model["used"](x)
+    assert measure(model, data()).skipped == {"spare": "never ran as a module in the forward pass"}
+    with pytest.raises(ModelError, match="layer 'spare' was selected but never ran"):
+        measure(model, data(), layers="spare")
+
+
+def test_a_misspelt_choice_is_refused():
+    with pytest.raises(UnknownNameError, match="unknown check= of measure 'evry'; did you mean 'every'"):
+        run._check_choices(check=("evry", run.Check))
+
+
+def test_buffers_are_put_back_even_when_the_measurement_fails():
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, 2).double()
+            self.register_buffer("replaced", torch.zeros(()))
+            self.register_buffer("changed", torch.zeros(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.replaced = self.replaced + 1
+            self.changed += 1
+            return self.linear(x)
+
+    model = Counting()
+    with pytest.raises(ModelError, match="changes the buffer"):
+        measure(model, data())
+    assert (float(model.replaced), float(model.changed)) == (0.0, 0.0)

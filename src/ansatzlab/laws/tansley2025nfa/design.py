@@ -7,9 +7,13 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from ansatzlab.errors import InputError
 from ansatzlab.laws.law import Budget
 from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, InitSpec, ModelSpec, RunSpec
 from ansatzlab.training.dynamics import GradientFlow, Optimizer
+
+LONGEST = 1e5
+"""The most time units of the curvature that an experiment may last: beyond it the data are badly scaled."""
 
 BALANCED_FLOW = "balanced-flow"
 BALANCED_DESCENT = "balanced-descent"
@@ -51,7 +55,7 @@ class Design(Frozen):
     weight_decays: Rates = (0.005, 0.01)
     collapsing_decay: PositiveFloat | None = None
     flow_time: PositiveFloat = 50.0
-    learning_rates: Rates = (0.2, 0.1, 0.05, 0.025)
+    learning_rates: Annotated[Rates, Field(min_length=3)] = (0.2, 0.1, 0.05, 0.025)
     descent_time: PositiveFloat = 20.0
     stochastic_rate: PositiveFloat = 0.05
     batch_size: PositiveInt = 16
@@ -99,7 +103,21 @@ def _fitted(design: Design, inputs: Tensor, targets: Tensor) -> Design:
     """Return the design in the units of the data: rates by the curvature, the collapsing decay by the signal."""
     scale = float(torch.linalg.svdvals(inputs)[0]) ** 2 / len(inputs)
     signal = float(torch.linalg.svdvals(targets.mT @ inputs / len(inputs))[0])
+    if not scale or not signal:
+        raise InputError(
+            "tansley2025nfa: the inputs, the targets or their correlation are zero; wanted data with something to "
+            "learn."
+        )
     unit = 1 / (scale * max(1.0, signal / scale) ** 2)
+    longest = max(
+        design.flow_time, design.descent_time / min(design.learning_rates), *(8 / d for d in design.weight_decays)
+    )
+    if longest / unit > LONGEST:
+        raise InputError(
+            f"tansley2025nfa: the largest eigenvalue of XᵀX/n is {scale:.3g} and that of the linear map to be learnt "
+            f"about {signal / scale:.3g}, so that the experiments would take {longest / unit:.1g} steps and more; "
+            "wanted numbers of order 1; standardise the columns of inputs and targets."
+        )
     return design.model_copy(
         update={
             "learning_rates": tuple(rate * unit for rate in design.learning_rates),

@@ -28,6 +28,9 @@ ALLOWED_ERROR = 1e-9
 ROUNDING = 1e-16
 """A residual below this is rounding and is read, and drawn, as this."""
 
+FEWEST = 4
+"""A rate is fitted through no fewer snapshots than this."""
+
 SETTLED = 0.05
 """An eigenvalue whose rate, over 2λ, is within this of 0 or of 1 stays bounded below, or dies freely."""
 
@@ -113,7 +116,7 @@ def imbalance_rate(table: pa.Table) -> list[Sample]:
     """Read the decay rate of ``‖D_l‖`` over 2λ, of the pair of layers whose rate is furthest from 1."""
 
     def statistic(run: Run) -> float:
-        rates = [_rate(run, run.column("imbalance_norm", layer)) for layer in range(1, run.depth)]
+        rates = [_rate(run, run.column("imbalance_norm", layer), _window(run)) for layer in range(1, run.depth)]
         return max(rates, key=lambda rate: abs(rate - 1))
 
     return [_sample(run, statistic, collapsed) for run in runs_of(table, DECAY)]
@@ -121,7 +124,10 @@ def imbalance_rate(table: pa.Table) -> list[Sample]:
 
 def ansatz_rate(table: pa.Table) -> list[Sample]:
     """Read the decay rate of the relative error ``‖M₁ − G₁^{1/L}‖/‖M₁‖`` over 2λ."""
-    return [_sample(run, lambda r: _rate(r, ansatz_errors(r)), collapsed, unsettled) for run in runs_of(table, DECAY)]
+    return [
+        _sample(run, lambda r: _rate(r, ansatz_errors(r), _settled_window(r)), collapsed, unsettled)
+        for run in runs_of(table, DECAY)
+    ]
 
 
 def ansatz_decades(table: pa.Table) -> list[Sample]:
@@ -131,7 +137,7 @@ def ansatz_decades(table: pa.Table) -> list[Sample]:
         errors = ansatz_errors(run)
         return float(np.log10(errors[0] / errors[-1]))
 
-    return [_sample(run, statistic, collapsed) for run in runs_of(table, DECAY)]
+    return [_sample(run, statistic, collapsed, unsettled) for run in runs_of(table, DECAY)]
 
 
 def conservation(table: pa.Table) -> list[Sample]:
@@ -197,7 +203,9 @@ def unsettled(run: Run) -> str:
     The rate is 2λ where the eigenvalues stay bounded below, and where they die as e^{−2λt} themselves. One that the
     decay is only just killing is in neither regime, and the theory names no rate.
     """
-    clock, inside = _window(run)
+    clock, inside = _clock(run), _settled_window(run)
+    if inside.sum() < FEWEST:
+        return f"outside the regime: {inside.sum()} snapshots lie in the window of the fit, {FEWEST} are wanted"
     spectra = run.spectra()
     first, last = (spectra[index].eigenvalues.numpy() for index in np.flatnonzero(inside)[[0, -1]])
     rates = np.log(first / last) * law_exponent(run.depth) / np.ptp(clock[inside])
@@ -226,21 +234,31 @@ def _exponent_sample(run: Run, layer: int, condition: str) -> Sample:
     return Sample(condition, run.seed, max(errors))
 
 
-def _rate(run: Run, values: np.ndarray) -> float:
-    """Fit ``log values`` against time inside the window and return minus the slope over 2λ."""
-    clock, inside = _window(run)
-    return float(-np.polyfit(clock[inside], np.log(values[inside]), 1)[0])
+def _rate(run: Run, values: np.ndarray, inside: np.ndarray) -> float:
+    """Fit ``log values`` against time at some snapshots and return minus the slope over 2λ."""
+    return float(-np.polyfit(_clock(run)[inside], np.log(values[inside]), 1)[0])
 
 
-def _window(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clock 2λt and which snapshots lie in `WINDOW`.
+def _clock(run: Run) -> np.ndarray:
+    """Return 2λt at every snapshot."""
+    return 2 * run.weight_decay * run.column("flow_time")
 
-    The window ends early where the AGOP's numerical rank falls: what a root makes of an eigenvalue that is cut jumps.
+
+def _window(run: Run) -> np.ndarray:
+    """Return which snapshots lie in `WINDOW`."""
+    clock = _clock(run)
+    return (clock >= WINDOW[0]) & (clock <= WINDOW[1])
+
+
+def _settled_window(run: Run) -> np.ndarray:
+    """Return which snapshots lie in `WINDOW` before the AGOP's numerical rank falls.
+
+    What a root makes of an eigenvalue that is cut jumps.
     """
-    clock = 2 * run.weight_decay * run.column("flow_time")
+    inside = _window(run)
     ranks = np.array([spectrum.rank for spectrum in run.spectra()])
-    inside = (clock >= WINDOW[0]) & (clock <= WINDOW[1])
-    return clock, inside & (ranks == ranks[inside][0])
+    settled: np.ndarray = inside & (ranks == ranks[inside][:1].sum())
+    return settled
 
 
 def _grouped(runs: list[Run], key: Callable[[Run], tuple[int, int]]) -> Iterable[tuple[tuple[int, int], list[Run]]]:
