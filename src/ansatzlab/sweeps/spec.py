@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -33,6 +32,7 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 ONE_OR_MORE = (BeforeValidator(_as_tuple), Field(min_length=1))
 """Metadata of a tuple field that a person may also write as a single value, and that must not be empty."""
 
@@ -79,7 +79,7 @@ class DataSpec(Frozen):
     """
 
     name: str
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     size: PositiveInt | None = None
     options: dict[str, float | int | str | tuple[float, ...]] = {}
     digest: str = ""
@@ -175,9 +175,9 @@ class RunSpec(Frozen):
     init: InitSpec = InitSpec()
     dynamics: Annotated[Dynamics, Field()]
     loss: str = "square"
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     snapshots: Annotated[int, Field(ge=2)] = 40
-    observe: tuple[Observable, ...] = ("ansatz", "balance")
+    observe: Annotated[tuple[Observable, ...], Field(min_length=1)] = ("ansatz", "balance")
     probe_examples: PositiveInt = 32
 
     def canonical(self) -> str:

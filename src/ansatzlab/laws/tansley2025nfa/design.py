@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from ansatzlab.errors import InputError
 from ansatzlab.laws.law import Budget
-from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, InitSpec, ModelSpec, RunSpec
+from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, InitSpec, ModelSpec, RunSpec, Seed
 from ansatzlab.training.dynamics import GradientFlow, Optimizer
 
 LONGEST = 1e5
@@ -48,7 +48,7 @@ class Design(Frozen):
         snapshots: Snapshots of a flow.
     """
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], *ONE_OR_MORE] = (0, 1, 2)
+    seeds: Annotated[tuple[Seed, ...], *ONE_OR_MORE] = (0, 1, 2)
     depths: Depths = (2, 3, 4, 5, 8)
     unbalanced_depths: Depths = (2, 3, 4)
     width: PositiveInt = 16
