@@ -5,6 +5,7 @@ by Ctrl-C.
 """
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -38,6 +39,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 messages = Console(stderr=True, highlight=False)
+
+
+class Output(Console):
+    """Standard output whose reader may leave early (``| head``): the rest is dropped and the exit code stays."""
+
+    def on_broken_pipe(self) -> None:
+        """Write the rest nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Outcome(SystemExit):
@@ -123,7 +133,7 @@ def laws_command(
         ]
         typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return
-    console = Console(highlight=False)
+    console = Output(highlight=False)
     for item in chosen:
         console.print(f"[bold]{item.key}[/]  {item.title}. {item.authors}. {item.source}", soft_wrap=True)
         console.print(f"  {item.summary}\n", soft_wrap=True)
@@ -206,7 +216,7 @@ def _show(report: Report, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        console = Console(highlight=False)
+        console = Output(highlight=False)
         console.print(verdict_table(report.findings))
         for note in verdict_notes(report.findings):
             console.print(note, markup=False, soft_wrap=True)

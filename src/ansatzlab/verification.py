@@ -20,9 +20,28 @@ from ansatzlab.store.provenance import provenance
 from ansatzlab.store.schema import STATUSES
 from ansatzlab.sweeps.executors import Executor, serial
 from ansatzlab.sweeps.run import Progress, sweep
+from ansatzlab.sweeps.spec import Frozen
 
 REQUEST = "verification"
 """The side file of a store that says what was asked for, so that the report can be made again."""
+
+
+class Request(Frozen):
+    """What was asked for, kept beside the runs.
+
+    Attributes:
+        law: The law's key.
+        budget: The budget.
+        data: The data set.
+        settings: The changed settings.
+        runs: The ids of the planned runs.
+    """
+
+    law: str
+    budget: Budget
+    data: str
+    settings: dict[str, object]
+    runs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -109,10 +128,11 @@ def verify(
     specs = chosen.plan(budget, data, changed)
     folder = Path(out) if out is not None else Path("runs") / f"{law}-{Path(data).stem}-{budget}"
     store = Store.open(folder)
-    request = {"law": law, "budget": budget, "data": data, "settings": changed, "runs": [s.run_id for s in specs]}
-    store.write_json(REQUEST, request)
+    runs = tuple(spec.run_id for spec in specs)
+    request = Request(law=law, budget=budget, data=data, settings=changed, runs=runs)
+    store.write_json(REQUEST, request.model_dump(mode="json"))
     table = sweep(specs, store=store, executor=executor, progress=progress)
-    return _write(chosen, budget, data, changed, table, store)
+    return _write(request, table, store)
 
 
 def rebuild(folder: Path | str) -> Report:
@@ -125,6 +145,7 @@ def rebuild(folder: Path | str) -> Report:
         The report.
 
     Raises:
+        InputError: If the record of what was asked for is damaged.
         StoreError: If the folder is not one.
     """
     path = Path(folder)
@@ -133,22 +154,21 @@ def rebuild(folder: Path | str) -> Report:
     if not (path / f"{REQUEST}.json").is_file():
         raise StoreError(f"{path}: is not an output folder of `ansatz verify`; wanted one; check the path.")
     store = Store.open(path)
-    request = store.read_json(REQUEST)
-    assert isinstance(request, dict), "written by verify"
-    law = get_law(request["law"])
-    table = store.table(request["runs"])
-    return _write(law, request["budget"], request["data"], request["settings"], table, store)
+    kept = store.read_json(REQUEST)
+    request = Request.parse(kept if isinstance(kept, dict) else {}, where=f"{path / REQUEST}.json")
+    return _write(request, store.table(request.runs), store)
 
 
-def _write(law: Law, budget: Budget, data: str, settings: dict[str, object], table: pa.Table, store: Store) -> Report:
+def _write(request: Request, table: pa.Table, store: Store) -> Report:
+    law = get_law(request.law)
     findings = (*judge(law, table), *controls(law))
     figures = law.figures(table)
     page = store.folder / "report.html"
-    report = Report(law=law, data=data, findings=findings, table=table, folder=store.folder, page=page)
+    report = Report(law=law, data=request.data, findings=findings, table=table, folder=store.folder, page=page)
     _write_figures(figures, store.folder / "figures")
     facts = {
-        "command": _command(law, budget, data, settings, store.folder),
-        "data": data,
+        "command": _command(request, store.folder),
+        "data": request.data,
         "runs": _counts(table),
         **provenance(),
     }
@@ -163,9 +183,9 @@ def _write_figures(figures: tuple[Figure, ...], folder: Path) -> None:
         save_png(figure, folder / f"{figure.key}.png")
 
 
-def _command(law: Law, budget: Budget, data: str, settings: dict[str, object], folder: Path) -> str:
-    changes = "".join(f" --set '{name}={json.dumps(value)}'" for name, value in settings.items())
-    return f"ansatz verify {law.key} --{budget} --data {data}{changes} --out {folder}"
+def _command(request: Request, folder: Path) -> str:
+    changes = "".join(f" --set '{name}={json.dumps(value)}'" for name, value in request.settings.items())
+    return f"ansatz verify {request.law} --{request.budget} --data {request.data}{changes} --out {folder}"
 
 
 def _counts(table: pa.Table) -> str:

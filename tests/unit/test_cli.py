@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,29 @@ def test_bad_input_is_one_line_that_says_what_to_do(monkeypatch, capsys, tmp_pat
 @pytest.mark.parametrize("arguments", [("verify",), ("frobnicate",), ("verify", "tansley2025nfa", "--no-such-option")])
 def test_wrong_usage_is_an_error_and_not_inconclusive(monkeypatch, arguments):
     assert ansatz(monkeypatch, *arguments) == 3
+
+
+def test_a_reader_that_leaves_early_does_not_change_the_exit_code():
+    command = f"{Path(sys.executable).with_name('ansatz')} laws tansley2025nfa | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("tansley2025nfa")
+
+
+def test_output_without_unicode_is_not_an_error():
+    command = [str(Path(sys.executable).with_name("ansatz")), "laws"]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_our_own_fault_is_an_error_and_not_a_verdict(monkeypatch, capsys):
+    def broken(*_, **__):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(cli, "verify", broken)
+    assert ansatz(monkeypatch, "verify", "tansley2025nfa") == 3
+    assert "ZeroDivisionError: ours" in capsys.readouterr().err
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):

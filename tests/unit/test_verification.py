@@ -67,6 +67,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         rebuild(tmp_path / "empty")
 
 
+def test_a_damaged_request_is_one_line(tmp_path):
+    Store.open(tmp_path).write_json("verification", {"law": "tansley2025nfa"})
+    with pytest.raises(InputError, match=r"verification\.json: got budget = .*Field required"):
+        rebuild(tmp_path)
+
+
 def test_nothing_is_written_for_a_request_that_cannot_be_met(tmp_path):
     for changes in ({"law": "nosuch"}, {"data": "nosuch"}, {"settings": {"depths": [1]}}):
         with pytest.raises(InputError):
