@@ -23,7 +23,7 @@ def provenance() -> dict[str, str]:
     return {
         **{name: version(name) for name in ("ansatzlab", "numpy", "pyarrow", "scipy", "torch")},
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "processors": str(os.cpu_count()),
         "utc_time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
