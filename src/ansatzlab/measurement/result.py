@@ -99,7 +99,8 @@ class LayerMeasurement:
         if factor is not None and not centered:
             return ansatz_spectrum(weight, factor=factor, gradient_dtype=self.gradient_dtype)
         whole = self.sums.mean_gram()
-        rounding = rounding_cut(len(whole), self.gradient_dtype) * float(whole.norm()) if centered else 0.0
+        summands = max(len(whole), self.sums.examples)
+        rounding = rounding_cut(summands, self.gradient_dtype) * float(whole.norm()) if centered else 0.0
         return ansatz_spectrum(
             weight,
             gram=self.sums.mean_gram(centered=centered),

@@ -142,10 +142,14 @@ def test_a_measurement_is_a_mapping():
     assert "2" not in measured
 
 
-def test_a_centred_agop_that_is_zero_is_called_zero():
-    linear = nn.Sequential(nn.Linear(6, 5, bias=False), nn.Linear(5, 4, bias=False)).double()
+@pytest.mark.parametrize("n", [1, 30, 1000])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_centred_agop_that_is_zero_is_called_zero(seed, n):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        linear = nn.Sequential(nn.Linear(6, 5, bias=False), nn.Linear(5, 4, bias=False)).double()
     for accumulation in ("gram", "factor"):
-        layer = measure(linear, data(), accumulation=accumulation)["0"]
+        layer = measure(linear, data(n), accumulation=accumulation)["0"]
         assert layer.spectrum(centered=True).rank == 0
         assert layer.fit_exponent(centered=True).reason == "the AGOP is zero"
 
