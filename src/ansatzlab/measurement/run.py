@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ansatzlab.errors import InputError, ModelError, UnknownNameError
 from ansatzlab.measurement.gram import Accumulation, GradientSums, sum_gradients
-from ansatzlab.measurement.hooks import output_gradients, watch
+from ansatzlab.measurement.hooks import Use, output_gradients, watch
 from ansatzlab.measurement.layers import Layer, Selector, select_layers
 from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size, call, output_matrix
 from ansatzlab.measurement.result import LayerMeasurement, Measurement
@@ -92,16 +93,20 @@ def measure(
         for index, batch in enumerate(as_batches(batches)):
             size = batch_size(batch, index)
             weights = None if example_weights is None else _weights_of(example_weights, seen, size)
+            forward = partial(_outputs, batch=batch, output=output, size=size, index=index)
+            with watch(chosen) as uses:
+                outputs = forward(model)
             if index == 0 and layers is None:
-                chosen, idle = _that_run(model, batch, chosen)
+                chosen, idle = _that_ran(chosen, uses)
                 skipped = {**skipped, **idle}
-            checked = check == "every" or (check == "first" and index == 0)
-            gradients = _batch_gradients(model, batch, index, chosen, output, checked)
-            for name, uses in gradients.items():
-                sums = sum_gradients(uses, weights, accumulation)
+            gradients = output_gradients(outputs, chosen, uses)
+            if check == "every" or (check == "first" and index == 0):
+                check_batch(model, forward, chosen, outputs.detach())
+            for name, found in gradients.items():
+                sums = sum_gradients(found, weights, accumulation)
                 _refuse_nonfinite(sums, name, index)
                 totals[name] = totals[name] + sums if name in totals else sums
-                coarsest = max(coarsest, *(use.dtype for use in uses), key=lambda dtype: torch.finfo(dtype).eps)
+                coarsest = max(coarsest, *(use.dtype for use in found), key=lambda dtype: torch.finfo(dtype).eps)
             seen += size
     if seen == 0:
         raise InputError("measure(batches=): got no batch; wanted at least one; an iterator may be used up already.")
@@ -127,26 +132,16 @@ def measure(
     )
 
 
-def _batch_gradients(
-    model: nn.Module, batch: Batch, index: int, layers: Mapping[str, Layer], output: OutputPicker, checked: bool
-) -> dict[str, list[Float[Tensor, "c n _s o"]]]:
-    def forward(network: Callable[..., object]) -> Float[Tensor, "n c"]:
-        return output_matrix(call(network, batch), output, batch_size(batch, index), index)
-
-    with watch(layers) as uses:
-        outputs = forward(model)
-    gradients = output_gradients(outputs, layers, uses)
-    if checked:
-        check_batch(model, forward, layers, outputs.detach())
-    return gradients
+def _outputs(
+    network: Callable[..., object], *, batch: Batch, output: OutputPicker, size: int, index: int
+) -> Float[Tensor, "n c"]:
+    return output_matrix(call(network, batch), output, size, index)
 
 
-def _that_run(
-    model: nn.Module, batch: Batch, layers: Mapping[str, Layer]
+def _that_ran(
+    layers: Mapping[str, Layer], uses: Mapping[str, list[Use]]
 ) -> tuple[Mapping[str, Layer], Mapping[str, str]]:
-    """Tell the layers that a forward pass calls from those it never calls as modules."""
-    with watch(layers) as uses:
-        call(model, batch)
+    """Tell the layers that the forward pass called from those it never called as modules."""
     running = {name: layer for name, layer in layers.items() if uses[name]}
     if not running:
         raise ModelError(
