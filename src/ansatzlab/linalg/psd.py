@@ -73,8 +73,14 @@ def gram_eigensystem(gram: Float[Tensor, "i i"], *, cut: float | None = None, fl
     refuse_nonfinite(gram, "gram_eigensystem")
     if cut is None:
         cut = rounding_cut(len(gram), gram.dtype)
+    values, basis = gram_eigenpairs(gram)
+    return _kept(values, basis, cut, floor)
+
+
+def gram_eigenpairs(gram: Float[Tensor, "*g i i"]) -> tuple[Float[Tensor, "*g i"], Float[Tensor, "*g i i"]]:
+    """Return all eigenvalues of symmetric matrices, descending, and the eigenvectors as columns."""
     values, basis = torch.linalg.eigh(gram)
-    return _kept(values.flip(0), basis.flip(1), cut, floor)
+    return values.flip(-1), basis.flip(-1)
 
 
 def factor_eigensystem(factor: Float[Tensor, "p i"], *, cut: float | None = None) -> Eigensystem:
@@ -103,8 +109,21 @@ def factor_eigensystem(factor: Float[Tensor, "p i"], *, cut: float | None = None
     refuse_nonfinite(factor, "factor_eigensystem")
     if cut is None:
         cut = rounding_cut(max(factor.shape), factor.dtype) ** 2
+    values, basis = factor_eigenpairs(factor)
+    return _kept(values, basis, cut, floor=0.0)
+
+
+def factor_eigenpairs(factor: Float[Tensor, "*g p i"]) -> tuple[Float[Tensor, "*g i"], Float[Tensor, "*g i i"]]:
+    """Return all eigenvalues of ``FᵀF``, descending, and the eigenvectors as columns, without forming it."""
     _, singular, basis = torch.linalg.svd(factor, full_matrices=True)
-    return _kept(singular.square(), basis.mT, cut, floor=0.0)
+    missing = factor.shape[-1] - singular.shape[-1]
+    return torch.nn.functional.pad(singular.square(), (0, missing)), basis.mT
+
+
+def triangular_factor(rows: Float[Tensor, "*g m o"]) -> Float[Tensor, "*g p o"]:
+    """Return the triangular R, shape (min(m, o), o), with ``RᵀR`` equal to ``rowsᵀ rows``."""
+    triangle: Tensor = torch.linalg.qr(rows, mode="r").R
+    return triangle
 
 
 def psd_power(system: Eigensystem, exponent: float) -> Float[Tensor, "i i"]:

@@ -8,12 +8,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ansatzlab.errors import InputError, UnknownNameError
-from ansatzlab.linalg.psd import Eigensystem, factor_eigensystem, gram_eigensystem, refuse_nonfinite, rounding_cut
-from ansatzlab.shapes import Eigenvalues, OutputFactor, OutputGram, Weight
+from ansatzlab.linalg.psd import (
+    factor_eigenpairs,
+    gram_eigenpairs,
+    refuse_nonfinite,
+    rounding_cut,
+    triangular_factor,
+)
+from ansatzlab.shapes import Eigenvalues
 
 Comparator = Literal["cosine", "pearson", "traceless"]
 
-COARSEST = 1e-2
+COARSEST = 5e-2
 """The largest relative rank cut with which a spectrum is still worth reading."""
 
 
@@ -146,29 +152,50 @@ class Spectrum:
         return _ratio((self.off_energy**2 + float(misfit)) ** 0.5, self.weight_gram_norm)
 
 
+@dataclass(frozen=True)
+class Eigenframe:
+    """A layer in the eigenbasis of its AGOP: what a small change of the output gradients does is read here.
+
+    Definition:
+        An output gradient b of block g adds ``t tᵀ``, ``t = b · transform[g]``, to the AGOP in its own eigenbasis.
+
+    Attributes:
+        transform: ``W V``, shape (g, o, k), V the eigenbasis in the coordinates of the smaller side.
+        eigenvalues: λ, shape (g, k), descending within a block; 0 where an eigenvalue was cut.
+        weight_gram: M in the eigenbasis, shape (g, k, k).
+        ones: ``Vᵀ 1``, shape (g, k).
+    """
+
+    transform: Float[Tensor, "g o k"]
+    eigenvalues: Float[Tensor, "g k"]
+    weight_gram: Float[Tensor, "g k k"]
+    ones: Float[Tensor, "g k"]
+
+
 def ansatz_spectrum(
-    weight: Weight,
+    weight: Float[Tensor, "*g o i"],
     *,
-    gram: OutputGram | None = None,
-    factor: OutputFactor | None = None,
+    gram: Float[Tensor, "*g o o"] | None = None,
+    factor: Float[Tensor, "*g p o"] | None = None,
     gradient_dtype: torch.dtype = torch.float64,
     gram_rounding: float = 0.0,
 ) -> Spectrum:
     """Decompose the AGOP ``G = Wᵀ K W`` of a layer against ``M = WᵀW``, on the smaller side of W.
 
     Definition:
-        With the thin ``W = U Σ Qᵀ``, ``G = Q (Σ Uᵀ K U Σ) Qᵀ`` and ``M = Q Σ² Qᵀ``: everything happens in k × k
-        matrices, k = min(o, i), and no i × i matrix is formed.
+        With ``Wᵀ = Q T`` (triangular T, where W has more columns than rows; otherwise Q = I), ``G = Q (T K Tᵀ) Qᵀ`` and
+        ``M = Q (T Tᵀ) Qᵀ``: everything happens in k × k matrices, k = min(o, i), and no i × i matrix is formed. A layer
+        of several blocks (a grouped convolution) is their direct sum: its eigenvalues are those of all blocks.
 
     Conventions:
-        The rank is cut before any root is taken. From ``gram`` the cut on λ is the rounding of the accumulation,
-        ``size · eps``; from ``factor`` it is its square. Gradients computed in a coarser dtype put a floor
-        ``(size · eps(gradient_dtype))²`` under either.
+        The rank is cut before any root is taken, over all blocks together. From ``gram`` the cut on λ is the rounding
+        of the accumulation, ``size · eps``; from ``factor`` it is its square. Gradients computed in a coarser dtype put
+        a floor ``size · eps(gradient_dtype)²`` under either.
 
     Args:
-        weight: W, shape (o, i).
-        gram: K, the mean second moment of the output gradients, shape (o, o). Give this or ``factor``.
-        factor: R with ``K = RᵀR``, shape (p, o): keeps small eigenvalues that forming K would drown.
+        weight: W, shape (o, i), or (g, o, i) for g blocks.
+        gram: K, the mean second moment of the output gradients, shape (…, o, o). Give this or ``factor``.
+        factor: R with ``K = RᵀR``, shape (…, p, o): keeps small eigenvalues that forming K would drown.
         gradient_dtype: The dtype in which the output gradients were computed.
         gram_rounding: The absolute size of rounding in ``gram``, for one that is a difference of larger matrices.
 
@@ -180,7 +207,7 @@ def ansatz_spectrum(
         TypeError: If not exactly one of ``gram`` and ``factor`` is given.
 
     Cost:
-        O(o i k) for the decomposition of W and O(k³) for that of G.
+        O(o i k) for the triangle of W and O(k³) for the eigenvectors of G.
 
     Example:
         >>> W = torch.diag(torch.tensor([2.0, 1.0], dtype=torch.float64))
@@ -188,44 +215,88 @@ def ansatz_spectrum(
         >>> round(s.residual(0.5), 12), round(s.residual(1.0), 3)
         (0.0, 0.182)
     """
+    return decompose(weight, gram=gram, factor=factor, gradient_dtype=gradient_dtype, gram_rounding=gram_rounding)[0]
+
+
+def decompose(
+    weight: Float[Tensor, "*g o i"],
+    *,
+    gram: Float[Tensor, "*g o o"] | None = None,
+    factor: Float[Tensor, "*g p o"] | None = None,
+    gradient_dtype: torch.dtype = torch.float64,
+    gram_rounding: float = 0.0,
+) -> tuple[Spectrum, Eigenframe]:
+    """Return the spectrum of `ansatz_spectrum`, and beside it the frame that first-order errors are read in."""
     if (gram is None) == (factor is None):
         raise TypeError("ansatz_spectrum: give exactly one of gram= and factor=.")
     refuse_nonfinite(weight, "ansatz_spectrum(weight)")
-    left, sigma, right = torch.linalg.svd(weight, full_matrices=False)
-    reduced = left * sigma
-    size = max(weight.shape)
-    floor = rounding_cut(size, gradient_dtype) ** 2
+    blocks = weight.reshape(-1, *weight.shape[-2:])
+    reduced, ones = _reduce(blocks)
+    size = max(weight.shape[-2:])
+    floor = size * torch.finfo(gradient_dtype).eps ** 2
     if floor > COARSEST:
         raise InputError(
             f"ansatz_spectrum: gradients in {gradient_dtype} resolve no spectrum of a layer of width {size}; wanted "
             "float32 or float64; measure model.float()."
         )
     if gram is not None:
-        system = gram_eigensystem(
-            reduced.mT @ gram @ reduced,
-            cut=max(floor, rounding_cut(size, gram.dtype)),
-            floor=gram_rounding * float(sigma[0]) ** 2,
-        )
+        refuse_nonfinite(gram, "ansatz_spectrum(gram)")
+        cut = max(floor, rounding_cut(size, gram.dtype))
+        values, basis = gram_eigenpairs(reduced.mT @ gram.double().reshape(-1, *gram.shape[-2:]) @ reduced)
     else:
         assert factor is not None
-        system = factor_eigensystem(factor @ reduced, cut=floor)
-    return _against(system, sigma.square(), right.sum(1), dimension=weight.shape[1])
+        refuse_nonfinite(factor, "ansatz_spectrum(factor)")
+        cut = max(floor, rounding_cut(size, factor.dtype) ** 2)
+        values, basis = factor_eigenpairs(factor.double().reshape(-1, *factor.shape[-2:]) @ reduced)
+    lowest = cut * float(values.max())
+    if gram_rounding:
+        lowest = max(lowest, gram_rounding * float(torch.linalg.matrix_norm(reduced, ord=2).max()) ** 2)
+    transform = reduced @ basis
+    frame = Eigenframe(
+        transform=transform,
+        eigenvalues=torch.where(values > lowest, values, 0.0),
+        weight_gram=transform.mT @ transform,
+        ones=(basis.mT @ ones[..., None]).squeeze(-1),
+    )
+    total = float(blocks.sum(-1, dtype=torch.float64).square().sum())
+    return _read(frame, total=total, dimension=blocks.shape[0] * blocks.shape[-1], cut=cut), frame
 
 
-def _against(system: Eigensystem, weight_gram: Tensor, ones: Tensor, *, dimension: int) -> Spectrum:
-    """Read the weight Gram matrix, diagonal in these coordinates, in the eigenbasis of the AGOP."""
-    rotated = system.basis.mT @ (weight_gram[:, None] * system.basis)
-    energies = rotated.diagonal()[: system.rank].clone()
-    rotated.diagonal()[: system.rank] = 0
+_CHUNK = 4096
+"""Rows of a wide Wᵀ that are reduced to a triangle at a time, so that a wide layer needs no second copy of itself."""
+
+
+def _reduce(blocks: Float[Tensor, "g o i"]) -> tuple[Float[Tensor, "g o k"], Float[Tensor, "g k"]]:
+    """Return L and ``Qᵀ1`` with ``W = L Qᵀ``, Q orthonormal columns: L is W itself where that is no wider than tall.
+
+    ``Qᵀ1`` is the last column of the triangle of ``[Wᵀ | 1]``, so that Q is never formed.
+    """
+    count, height, width = blocks.shape
+    if width <= height:
+        return blocks.double(), blocks.new_ones(count, width, dtype=torch.float64)
+    triangle = blocks.new_zeros(count, 0, height + 1, dtype=torch.float64)
+    for part in torch.split(blocks, max(_CHUNK, 2 * height), dim=-1):
+        rows = torch.nn.functional.pad(part.mT.double(), (0, 1), value=1.0)
+        triangle = triangular_factor(torch.cat([triangle, rows], dim=1))
+    return triangle[:, :height, :height].mT.contiguous(), triangle[:, :height, height]
+
+
+def _read(frame: Eigenframe, *, total: float, dimension: int, cut: float) -> Spectrum:
+    """Read every kept eigenvalue, of all blocks, with the weight energy along its eigenvector."""
+    kept = frame.eigenvalues > 0
+    energies = frame.weight_gram.diagonal(dim1=-2, dim2=-1)
+    eigenvalues, order = frame.eigenvalues[kept].sort(descending=True)
+    rest = frame.weight_gram.clone()
+    rest.diagonal(dim1=-2, dim2=-1)[kept] = 0
     return Spectrum(
-        eigenvalues=system.values,
-        energies=energies,
-        off_energy=float(rotated.norm()),
-        sums=system.vectors.mT @ ones,
-        trace=float(weight_gram.sum()),
-        total=float((weight_gram * ones.square()).sum()),
+        eigenvalues=eigenvalues,
+        energies=energies[kept][order],
+        off_energy=float(rest.norm()),
+        sums=frame.ones[kept][order],
+        trace=float(energies.sum()),
+        total=total,
         dimension=dimension,
-        cut=system.cut,
+        cut=cut,
     )
 
 
