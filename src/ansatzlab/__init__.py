@@ -1,9 +1,11 @@
 """ansatzlab: a PyTorch laboratory for the laws of feature learning."""
 
+from ansatzlab.measurement.layer import LayerMeasurement
+from ansatzlab.measurement.outputs import Outputs
 from ansatzlab.measurement.reference import reference_agop
-from ansatzlab.measurement.result import LayerMeasurement, Measurement
+from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
-from ansatzlab.measurement.seeds import Exact
+from ansatzlab.measurement.seeds import Exact, LossGradient, Output, Signs
 from ansatzlab.sweeps.run import sweep
 from ansatzlab.verification import Report, verify
 
@@ -12,8 +14,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Exact",
     "LayerMeasurement",
+    "LossGradient",
     "Measurement",
+    "Output",
+    "Outputs",
     "Report",
+    "Signs",
     "__version__",
     "measure",
     "reference_agop",

@@ -35,6 +35,7 @@ class ExponentFit:
         spread: The largest over the smallest kept eigenvalue.
         floor: The cosine that α → 0 would score, ``tr(PMP)/(√r ‖M‖)``: high for a flat spectrum whatever the law.
         at_bound: Whether the best exponent is an end of the searched range.
+        error: The standard error of ``value`` from sampling examples, where a measurement supplies it; else nan.
     """
 
     value: float
@@ -48,6 +49,7 @@ class ExponentFit:
     spread: float
     floor: float
     at_bound: bool
+    error: float = math.nan
 
 
 def fit_exponent(

@@ -152,6 +152,12 @@ def _kept(values: Tensor, basis: Tensor, cut: float, floor: float) -> Eigensyste
     return Eigensystem(values=values[:rank], basis=basis, cut=cut)
 
 
+def direct_sum(blocks: Float[Tensor, "g i j"]) -> Float[Tensor, "_i _j"]:
+    """Return the matrix that has these blocks along its diagonal."""
+    whole: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return whole
+
+
 def refuse_nonfinite(matrix: Tensor, where: str) -> None:
     """Refuse a matrix with an entry that is not finite.
 

@@ -218,8 +218,48 @@ def ansatz_spectrum(
     return decompose(weight, gram=gram, factor=factor, gradient_dtype=gradient_dtype, gram_rounding=gram_rounding)[0]
 
 
+@dataclass(frozen=True)
+class ReducedWeight:
+    """A layer's weight in coordinates in which no dimension is larger than the smaller side of W.
+
+    Definition:
+        ``W = L Qᵀ`` with orthonormal columns in Q, which is never formed: it leaves spectra and energies as they are.
+
+    Attributes:
+        blocks: L, shape (g, o, k), k = min(o, i).
+        ones: ``Qᵀ 1``, shape (g, k).
+        total: ``1ᵀ M 1``.
+        dimension: The number of layer inputs, of all blocks.
+        size: The larger side of a block.
+    """
+
+    blocks: Float[Tensor, "g o k"]
+    ones: Float[Tensor, "g k"]
+    total: float
+    dimension: int
+    size: int
+
+
+def reduce_weight(weight: Float[Tensor, "*g o i"]) -> ReducedWeight:
+    """Reduce a weight (or g blocks of one) to its smaller side, in float64.
+
+    Raises:
+        InputError: If an entry is not finite.
+    """
+    refuse_nonfinite(weight, "ansatz_spectrum(weight)")
+    blocks = weight.reshape(-1, *weight.shape[-2:])
+    reduced, ones = _reduce(blocks)
+    return ReducedWeight(
+        blocks=reduced,
+        ones=ones,
+        total=float(blocks.sum(-1, dtype=torch.float64).square().sum()),
+        dimension=blocks.shape[0] * blocks.shape[-1],
+        size=max(weight.shape[-2:]),
+    )
+
+
 def decompose(
-    weight: Float[Tensor, "*g o i"],
+    weight: Float[Tensor, "*g o i"] | ReducedWeight,
     *,
     gram: Float[Tensor, "*g o o"] | None = None,
     factor: Float[Tensor, "*g p o"] | None = None,
@@ -229,10 +269,8 @@ def decompose(
     """Return the spectrum of `ansatz_spectrum`, and beside it the frame that first-order errors are read in."""
     if (gram is None) == (factor is None):
         raise TypeError("ansatz_spectrum: give exactly one of gram= and factor=.")
-    refuse_nonfinite(weight, "ansatz_spectrum(weight)")
-    blocks = weight.reshape(-1, *weight.shape[-2:])
-    reduced, ones = _reduce(blocks)
-    size = max(weight.shape[-2:])
+    whole = weight if isinstance(weight, ReducedWeight) else reduce_weight(weight)
+    reduced, size = whole.blocks, whole.size
     floor = size * torch.finfo(gradient_dtype).eps ** 2
     if floor > COARSEST:
         raise InputError(
@@ -256,10 +294,9 @@ def decompose(
         transform=transform,
         eigenvalues=torch.where(values > lowest, values, 0.0),
         weight_gram=transform.mT @ transform,
-        ones=(basis.mT @ ones[..., None]).squeeze(-1),
+        ones=(basis.mT @ whole.ones[..., None]).squeeze(-1),
     )
-    total = float(blocks.sum(-1, dtype=torch.float64).square().sum())
-    return _read(frame, total=total, dimension=blocks.shape[0] * blocks.shape[-1], cut=cut), frame
+    return _read(frame, total=whole.total, dimension=whole.dimension, cut=cut), frame
 
 
 _CHUNK = 4096

@@ -1,5 +1,6 @@
 """How an alignment is read out of a measurement: every choice on which published code disagrees, as data."""
 
+import math
 from dataclasses import dataclass
 
 from ansatzlab.linalg.spectrum import Comparator
@@ -31,9 +32,14 @@ class Alignment:
         residual: The scale-free residual ``min_c ‖M − c G^α‖ / ‖M‖`` at the same exponent.
         rank: The numerical rank of the AGOP.
         convention: How it was read.
+        error: The standard error of ``value`` as an estimate for the distribution that the examples were drawn from,
+            the random signs' share included; nan from fewer than four examples.
+        residual_error: The standard error of ``residual``.
     """
 
     value: float
     residual: float
     rank: int
     convention: Convention
+    error: float = math.nan
+    residual_error: float = math.nan

@@ -1,6 +1,6 @@
 """Reading a network's layers while it runs, without changing it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,9 @@ from torch.utils.checkpoint import CheckpointError
 
 from ansatzlab.errors import ModelError
 from ansatzlab.measurement.layers import Layer
+
+Visitor = Callable[[Layer, Tensor, Tensor], Tensor]
+"""Called at every use of a layer with what went in and what came out; returns what the network goes on with."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +31,60 @@ class Use:
 
 
 @contextmanager
-def watch(layers: Mapping[str, Layer]) -> Iterator[Mapping[str, list[Use]]]:
-    """Record every call of the layers inside the ``with``.
+def visiting(layers: Mapping[str, Layer], visitor: Visitor) -> Iterator[None]:
+    """Let a visitor see, and replace, the output of every layer at every call inside the ``with``.
 
-    The network goes on with a *copy* of each output, so that an in-place operation behind the layer (an in-place ReLU)
-    cannot overwrite the tensor at which the gradient is taken. Hooks are removed on the way out, whatever happened.
+    Hooks are removed on the way out, whatever happened.
 
     Args:
         layers: The layers by name.
+        visitor: Sees them.
+
+    Yields:
+        Nothing.
+    """
+    modules: dict[str, list[Layer]] = {}
+    for layer in layers.values():
+        modules.setdefault(layer.owner, []).append(layer)
+    handles = []
+    try:
+        for found in modules.values():
+            hook = partial(_call if found[0].kind.trace is None else _call_traced, tuple(found), visitor)
+            handles.append(found[0].module.register_forward_hook(hook, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def watch(layers: Mapping[str, Layer], *, keep_inputs: bool = False) -> Iterator[Mapping[str, list[Use]]]:
+    """Record every call of the layers inside the ``with``.
+
+    The network goes on with a *copy* of each output, so that an in-place operation behind the layer (an in-place ReLU)
+    cannot overwrite the tensor at which the gradient is taken.
+
+    Args:
+        layers: The layers by name.
+        keep_inputs: Whether to keep what went in, as it was; otherwise only its shape can be relied on.
 
     Yields:
         For each layer the list of its uses so far, in the order of the calls.
     """
     uses: dict[str, list[Use]] = {name: [] for name in layers}
 
-    handles = []
-    try:
-        for name, layer in layers.items():
-            handles.append(layer.module.register_forward_hook(partial(_record, name, uses[name]), with_kwargs=True))
+    def record(layer: Layer, inputs: Tensor, output: Tensor) -> Tensor:
+        handle = output if output.requires_grad else output.detach().requires_grad_()
+        uses[layer.name].append(Use(inputs.detach() if keep_inputs else inputs.new_empty(0), handle))
+        return handle.clone()
+
+    with visiting(layers, record):
         yield uses
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _record(
-    name: str,
-    uses: list[Use],
+def _call(
+    layers: tuple[Layer, ...],
+    visitor: Visitor,
     _: nn.Module,
     arguments: tuple[object, ...],
     keywords: Mapping[str, object],
@@ -63,78 +93,71 @@ def _record(
     inputs = next(iter((*arguments, *keywords.values())), None)
     if not isinstance(inputs, Tensor) or not isinstance(output, Tensor):
         raise ModelError(
-            f"measure: layer {name!r} was called with a {type(inputs).__name__} and returned a "
+            f"measure: layer {layers[0].name!r} was called with a {type(inputs).__name__} and returned a "
             f"{type(output).__name__}; wanted a tensor in and a tensor out; leave the layer out with layers=."
         )
-    handle = output if output.requires_grad else output.detach().requires_grad_()
-    uses.append(Use(inputs.detach(), handle))
-    return handle.clone()
+    return visitor(layers[0], inputs, output)
 
 
-def output_gradients(
-    outputs: Float[Tensor, "n c"], layers: Mapping[str, Layer], uses: Mapping[str, list[Use]]
-) -> dict[str, list[Float[Tensor, "c n _s o"]]]:
-    """Differentiate every network output at every layer's own output: one backward pass per output.
+def _call_traced(
+    layers: tuple[Layer, ...],
+    visitor: Visitor,
+    module: nn.Module,
+    arguments: tuple[object, ...],
+    keywords: Mapping[str, object],
+    _: object,
+) -> object:
+    watched = {layer.map.suffix: layer for layer in layers}
+
+    def visit(suffix: str, inputs: Tensor, output: Tensor) -> Tensor:
+        return visitor(watched[suffix], inputs, output) if suffix in watched else output
+
+    trace = layers[0].kind.trace
+    assert trace is not None
+    return trace(module, arguments, keywords, visit)
+
+
+def differentiate(
+    outputs: Float[Tensor, "n c"],
+    directions: Iterator[Float[Tensor, "n c"]],
+    count: int,
+    handles: Sequence[Tensor],
+) -> Iterator[tuple[Tensor | None, ...]]:
+    """Differentiate the outputs along each direction by every handle: one backward pass a direction.
 
     Args:
         outputs: The network's outputs on one batch.
-        layers: The layers by name.
-        uses: What `watch` recorded while they were computed.
+        directions: Directions in output space, one for each example.
+        count: How many there are.
+        handles: The tensors to differentiate by.
 
-    Returns:
-        For each layer and each of its uses the gradients as rows, shape (c, n, s, o).
+    Yields:
+        For each direction the gradient at each handle, None where no path leads there.
 
     Raises:
-        ModelError: If a layer never ran, its output does not have the examples in the first dimension, or no
-            differentiable path leads from it to the outputs.
+        ModelError: If the network cannot be differentiated a second time.
     """
-    for name in layers:
-        if not uses[name]:
-            raise ModelError(
-                f"measure: layer {name!r} was selected but never ran in the forward pass; wanted every selected layer "
-                "to be called as a module; leave it out with layers=, or call the module rather than its weight."
+    for index, direction in enumerate(directions):
+        try:
+            yield torch.autograd.grad(
+                outputs, handles, grad_outputs=direction, retain_graph=index + 1 < count, allow_unused=True
             )
-        for use in uses[name]:
-            if len(use.outputs) != len(outputs):
-                raise ModelError(
-                    f"measure: layer {name!r} gives an output of shape {tuple(use.outputs.shape)} for {len(outputs)} "
-                    "examples; wanted the examples in the first dimension; move the batch dimension first inside the "
-                    "model, or leave the layer out with layers=."
-                )
-    flat = [use.outputs for name in layers for use in uses[name]]
+        except CheckpointError as error:
+            raise ModelError(
+                "measure: the model recomputes its activations in the backward pass (checkpointing) and they differ; "
+                "wanted a plain forward pass; switch checkpointing off while measuring."
+            ) from error
+
+
+def refuse_constant(outputs: Float[Tensor, "n c"]) -> None:
+    """Refuse outputs that cannot be differentiated by any layer.
+
+    Raises:
+        ModelError: If there is no differentiable path.
+    """
     if not outputs.requires_grad:
         raise ModelError(
             "measure: the network's output does not depend differentiably on any selected layer; wanted a "
             "differentiable path; look for detach(), .item(), argmax or torch.no_grad() inside the model, or pick its "
             "tensor by output=."
         )
-    try:
-        columns = [
-            torch.autograd.grad(column.sum(), flat, retain_graph=index + 1 < outputs.shape[1], allow_unused=True)
-            for index, column in enumerate(outputs.unbind(dim=1))
-        ]
-    except CheckpointError as error:
-        raise ModelError(
-            "measure: the model recomputes its activations in the backward pass (checkpointing) and they differ; "
-            "wanted a plain forward pass; switch checkpointing off while measuring."
-        ) from error
-    found: dict[str, list[Tensor]] = {}
-    position = 0
-    for name, layer in layers.items():
-        span = range(position, position + len(uses[name]))
-        position = span.stop
-        if all(column[k] is None for column in columns for k in span):
-            raise ModelError(
-                f"measure: no differentiable path leads from layer {name!r} to the network's output; wanted one; leave "
-                "the layer out with layers=, or look for detach() or a non-differentiable step behind it."
-            )
-        found[name] = [
-            torch.stack(
-                [
-                    layer.kind.outputs(torch.zeros_like(flat[k]) if column[k] is None else column[k])
-                    for column in columns
-                ]
-            )
-            for k in span
-        ]
-    return found

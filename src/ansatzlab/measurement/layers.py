@@ -2,39 +2,63 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from torch import Tensor, nn
 
 from ansatzlab.errors import InputError, ModelError, UnknownNameError
-from ansatzlab.measurement.kinds import LayerKind, kind_of
+from ansatzlab.measurement.kinds import Blocks, InputRows, LayerKind, LinearMap, OutputRows, kind_of, why_not
 
 Selector = str | Sequence[str] | Callable[[str, nn.Module], bool] | None
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer to be measured.
+    """A linear map to be measured.
 
     Attributes:
-        name: Its name in the model's own ``named_modules()``.
+        name: The module's name in the model's own ``named_modules()``, with the map's suffix behind it if the module
+            holds several.
+        owner: The module's name.
         module: The module itself, never changed.
-        kind: How it reads as a linear map.
+        kind: How the module is read.
+        map: Which linear map in it this is.
     """
 
     name: str
+    owner: str
     module: nn.Module
     kind: LayerKind
+    map: LinearMap
 
     @property
-    def weight(self) -> Tensor:
-        """The weight matrix, shape (o, i)."""
-        weight: Tensor = self.module.get_parameter(self.kind.weight)
-        return weight
+    def parameter(self) -> Tensor:
+        """The tensor that holds the weight: a parameter, or what a parametrisation computes."""
+        tensor: Tensor = attrgetter(self.map.parameter)(self.module)
+        return tensor
 
     @property
-    def weight_name(self) -> str:
-        """The name of the weight matrix in the model's own ``named_parameters()``."""
-        return f"{self.name}.{self.kind.weight}" if self.name else self.kind.weight
+    def parameter_name(self) -> str:
+        """The parameter's name in the model, as in its state dict."""
+        return f"{self.owner}.{self.map.parameter}" if self.owner else self.map.parameter
+
+    @property
+    def blocks(self) -> Blocks:
+        """The weight as blocks, shape (g, o, i)."""
+        return self.map.matrix(self.parameter.detach())
+
+    def input_rows(self, tensor: Tensor, examples: int) -> InputRows:
+        """Read what went in as rows of examples, shape (n, s, g, i)."""
+        return _by_example(self.map.inputs(tensor), examples)
+
+    def output_rows(self, tensor: Tensor, examples: int) -> OutputRows:
+        """Read what came out, or its gradient, as rows of examples, shape (n, s, g, o)."""
+        return _by_example(self.map.outputs(tensor), examples)
+
+
+def _by_example(rows: Tensor, examples: int) -> Tensor:
+    """Read rows of which several in a row belong to one example, as where (n, t, …) was flattened to (n t, …)."""
+    return rows if len(rows) == examples else rows.reshape(examples, -1, *rows.shape[2:])
 
 
 def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, Layer], Mapping[str, str]]:
@@ -42,8 +66,8 @@ def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, La
 
     Args:
         model: The network.
-        selector: A name of ``named_modules()``, several, a predicate ``(name, module) -> bool`` over the layers that
-            have a kind, or None for all of those.
+        selector: A name of a layer, several, a predicate ``(name, module) -> bool`` over the layers, or None for all of
+            them. The name of a module that holds several linear maps stands for all of these.
 
     Returns:
         The chosen layers by name, in the model's order, and for every other module that holds parameters of its own the
@@ -55,30 +79,31 @@ def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, La
         ModelError: If the model holds no layer that could be measured.
     """
     modules = dict(model.named_modules())
-    known = {
-        name: Layer(name, module, kind)
-        for name, module in modules.items()
-        if (kind := kind_of(module)) and kind.weight in dict(module.named_parameters(recurse=False))
-    }
+    known: dict[str, Layer] = {}
+    inside: set[str] = set()
+    for name, module in modules.items():
+        kind = kind_of(module)
+        if kind is None or name in inside:
+            continue
+        for part in kind.maps(module):
+            whole = ".".join(filter(None, (name, part.suffix)))
+            known[whole] = Layer(whole, name, module, kind, part)
+            inside.add(whole)
     if not known:
         held = sum(p.numel() for p in model.parameters())
         raise ModelError(
             f"measure: {type(model).__name__} has no layer to measure (it holds {held} parameters); wanted at least "
-            "one torch.nn.Linear; check that the trained network itself is passed, not a wrapper around its output."
+            "one linear map, such as torch.nn.Linear or a convolution; check that the trained network itself is "
+            "passed, not a wrapper around its output."
         )
     chosen = _chosen(modules, known, selector)
-    skipped = {
-        name: "not selected" if name in known else _why_not(module)
+    owners = {layer.owner for layer in known.values()}
+    skipped = {name: "not selected" for name in known if name not in chosen} | {
+        name: why_not(module)
         for name, module in modules.items()
-        if name not in chosen and (kind_of(module) or next(module.parameters(recurse=False), None) is not None)
+        if name not in known and name not in owners and next(module.parameters(recurse=False), None) is not None
     }
     return chosen, skipped
-
-
-def _why_not(module: nn.Module) -> str:
-    if kind_of(module):
-        return f"the weight of this {type(module).__name__} is computed from other parameters (a parametrisation)"
-    return f"{type(module).__name__} is not a linear map of features known here"
 
 
 def _chosen(modules: Mapping[str, nn.Module], known: Mapping[str, Layer], selector: Selector) -> Mapping[str, Layer]:
@@ -95,13 +120,13 @@ def _chosen(modules: Mapping[str, nn.Module], known: Mapping[str, Layer], select
             )
         return chosen
     for name in selector:
-        if name not in modules:
+        if name not in modules and name not in known:
             raise UnknownNameError("layer", name, known)
-        if name not in known:
+        if not any(name in (layer.name, layer.owner) for layer in known.values()):
             raise InputError(
-                f"measure(layers=): layer {name!r} cannot be measured: {_why_not(modules[name])}; choose from: "
+                f"measure(layers=): layer {name!r} cannot be measured: {why_not(modules[name])}; choose from: "
                 f"{', '.join(known)}."
             )
     if not selector:
         raise InputError(f"measure(layers=): got no name; choose from: {', '.join(known)}, or pass None for all.")
-    return {name: layer for name, layer in known.items() if name in selector}
+    return {name: layer for name, layer in known.items() if name in selector or layer.owner in selector}

@@ -1,19 +1,44 @@
 """From a batch to the matrix of network outputs that is differentiated."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from ansatzlab.errors import InputError, ModelError
+from ansatzlab.errors import InputError, ModelError, UnknownNameError
 
 Batch = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 """An input tensor, a tuple whose first item is the input, or keywords for the model."""
 
-OutputPicker = Callable[[Any], Tensor] | str | int | None
-"""How the output tensor is found in what the model returns."""
+Pick = Callable[[Any], Tensor] | str | int | None
+"""How a tensor is found in what the model returns: by a function, a key or an index; None takes the result itself."""
+
+Positions = Literal["each", "last", "mean"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which numbers that the model returns are the network's outputs.
+
+    Attributes:
+        pick: How the tensor is found in what the model returns.
+        positions: Of an output of shape (n, positions, c), such as a language model's: ``"each"`` entry is an output,
+            or only those at the ``"last"`` position or at one index, or their ``"mean"`` over positions.
+    """
+
+    pick: Pick = None
+    positions: Positions | int = "each"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown word."""
+        if isinstance(self.positions, str) and self.positions not in get_args(Positions):
+            raise UnknownNameError("positions= of Outputs", self.positions, get_args(Positions))
+
+
+OutputPicker = Pick | Outputs
 
 
 def as_batches(batches: Iterable[Batch] | Batch) -> Iterable[Batch]:
@@ -33,12 +58,13 @@ def as_batches(batches: Iterable[Batch] | Batch) -> Iterable[Batch]:
     return batches
 
 
-def batch_size(batch: Batch, index: int) -> int:
+def batch_size(batch: Batch, index: int, *, check: bool = True) -> int:
     """Return the number of examples of a batch.
 
     Args:
         batch: The batch.
         index: Its place, for the message.
+        check: Whether to look at the numbers, which cannot be done under `torch.func.vmap`.
 
     Returns:
         The length of its first tensor.
@@ -53,7 +79,7 @@ def batch_size(batch: Batch, index: int) -> int:
             f"measure(batches=): batch {index} is a {type(batch).__name__} without a tensor of examples; wanted a "
             "tensor, a tuple whose first item is one, or a dict of them, with the examples in the first dimension."
         )
-    for tensor in tensors:
+    for tensor in tensors if check else ():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())
             raise InputError(
@@ -70,43 +96,83 @@ def call(network: Callable[..., object], batch: Batch) -> object:
     return network(**batch) if isinstance(batch, Mapping) else network(batch[0])
 
 
-def output_matrix(result: object, picker: OutputPicker, examples: int, index: int) -> Float[Tensor, "n c"]:
-    """Turn what the model returned into a matrix of outputs, examples by outputs.
+def output_tensor(result: object, picker: OutputPicker, examples: int, index: int, *, check: bool = True) -> Tensor:
+    """Find the tensor of outputs in what the model returned.
 
     Args:
         result: What the model returned.
         picker: How the tensor is found in it.
         examples: The number of examples that went in.
         index: The batch's place, for the message.
+        check: Whether to look at the numbers, which cannot be done under `torch.func.vmap`.
 
     Returns:
-        The outputs, shape (n, c); a vector becomes one column, further dimensions are flattened.
+        The outputs, examples first.
 
     Raises:
         InputError: If the picker finds nothing there.
         ModelError: If the output is no floating-point tensor, has another number of rows, or is not finite.
     """
+    chosen = picker if isinstance(picker, Outputs) else Outputs(picker)
+    pick = chosen.pick
     try:
-        picked = result if picker is None else picker(result) if callable(picker) else result[picker]  # type: ignore[index]
+        picked = result if pick is None else pick(result) if callable(pick) else result[pick]  # type: ignore[index]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(
-            f"measure(output=): {picker!r} finds nothing in the {type(result).__name__} that the model returns "
-            f"({error!r}); wanted a function, key or index that picks its output tensor."
+            f"measure(output=): {pick!r} finds nothing in the {type(result).__name__} that the model returns "
+            f"({error!r}); wanted a function, key or index that picks its output tensor{_choices(result)}."
         ) from error
     if not isinstance(picked, Tensor) or not picked.is_floating_point():
         got = f"a {picked.dtype} tensor" if isinstance(picked, Tensor) else f"a {type(picked).__name__}"
         raise ModelError(
             f"measure: the model returns {got}; wanted a tensor of real numbers; pick one with output= (a function, a "
-            "key or an index)."
+            f"key or an index){_choices(picked)}."
         )
     if picked.ndim == 0 or len(picked) != examples:
         raise ModelError(
             f"measure: the model returns shape {tuple(picked.shape)} for {examples} examples; wanted the examples in "
             "the first dimension; pick or move it with output=."
         )
-    if not bool(torch.isfinite(picked).all()):
+    if check and not bool(torch.isfinite(picked).all()):
         raise ModelError(
             f"measure: the model's outputs are not finite in batch {index}; wanted finite numbers; check the weights "
             "and the scale of the data, or measure in float64."
         )
-    return picked.reshape(examples, -1)
+    return _at_positions(picked, chosen.positions)
+
+
+def describe(tensor: Tensor) -> str:
+    """Say in words which outputs an example has."""
+    shape = tensor.shape[1:]
+    count = prod(shape)
+    if len(shape) < 2:
+        return f"{count} output{'' if count == 1 else 's'}"
+    return f"{count} outputs ({' × '.join(map(str, shape))}, each entry one)"
+
+
+def _at_positions(picked: Tensor, positions: Positions | int) -> Tensor:
+    if positions == "each":
+        return picked
+    if picked.ndim < 3:
+        raise InputError(
+            f"measure(output=Outputs(positions={positions!r})): the output has shape {tuple(picked.shape)}; wanted "
+            "positions in its second dimension and outputs behind; leave positions= out."
+        )
+    if positions == "mean":
+        return picked.mean(1)
+    place = -1 if positions == "last" else int(positions)
+    if not -picked.shape[1] <= place < picked.shape[1]:
+        raise InputError(f"measure(output=): got position {place} of {picked.shape[1]}.")
+    return picked[:, place]
+
+
+def _choices(result: object) -> str:
+    """Name what could be picked from a structured result."""
+    if isinstance(result, Mapping):
+        found = {key: value for key, value in result.items() if isinstance(value, Tensor)}
+    elif isinstance(result, tuple | list):
+        found = {place: value for place, value in enumerate(result) if isinstance(value, Tensor)}
+    else:
+        return ""
+    told = ", ".join(f"{key!r} {tuple(value.shape)}" for key, value in found.items())
+    return f"; tensors in it: {told}" if told else ""

@@ -1,17 +1,21 @@
 """The truth that the fast measurement is tested against: slow, in float64, by definition.
 
-One example at a time, one output at a time, the gradient by the **input** of each layer. Nothing is shared with the
-fast path but the choice of layers: no weight matrix enters, and no identity is used.
+One example at a time, one output at a time, the gradient by a shift of what **enters** each layer. Shared with the fast
+path are the choice of layers and how a kind reads rows; the identity ``G = Wᵀ K W`` and the sums are not.
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from ansatzlab.measurement.layers import Selector, select_layers
-from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size, call, output_matrix
+from ansatzlab.linalg.psd import direct_sum
+from ansatzlab.measurement.hooks import visiting
+from ansatzlab.measurement.kinds import adjoint
+from ansatzlab.measurement.layers import Layer, Selector, select_layers
+from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size, call, output_tensor
 from ansatzlab.shapes import InputGram
 
 
@@ -57,42 +61,36 @@ def reference_agop(
     chosen, _ = select_layers(twin, layers)
     shifts: dict[str, list[Tensor]] = {}
 
-    def shift_input(name: str) -> Callable[..., tuple[tuple[Tensor, ...], dict[str, Tensor]]]:
-        def hook(
-            _: nn.Module, inputs: tuple[Tensor, ...], keywords: dict[str, Tensor]
-        ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-            first = inputs[0] if inputs else next(iter(keywords.values()))
-            shift = torch.zeros_like(first, requires_grad=True)
-            shifts[name].append(shift)
-            return (first + shift, *inputs[1:]), {} if not inputs else keywords
+    def shift_copy(layer: Layer, _: Tensor, outputs: Tensor) -> Tensor:
+        """Move the copies of the input rows that enter this map, all places at once, by a shift that is zero."""
+        rows = layer.map.outputs(outputs)
+        shift = rows.new_zeros(*rows.shape[:3], layer.blocks.shape[-1]).requires_grad_()
+        shifts[layer.name].append(shift)
+        return outputs + adjoint(layer.map.outputs, outputs, torch.einsum("nsgi,goi->nsgo", shift, layer.blocks))
 
-        return hook
-
-    for name, layer in chosen.items():
-        layer.module.register_forward_pre_hook(shift_input(name), with_kwargs=True)
     squares: dict[str, Tensor] = {}
     means: dict[str, Tensor] = {}
-    examples = positions = 0
-    for index, batch in enumerate(as_batches(batches)):
-        for example in range(batch_size(batch, index)):
-            shifts.update({name: [] for name in chosen})
-            outputs = output_matrix(call(twin, _example(batch, example)), output, 1, index)[0]
-            examples += 1
-            used = {
-                name: tuple(found) for name, found in shifts.items() if found
-            }  # a recomputing backward adds to them
-            for name in used:
-                jacobian = torch.stack([_gradient_rows(value, used[name]) for value in outputs])
-                positions = jacobian.shape[1]
-                squares[name] = squares.get(name, 0.0) + torch.einsum("cpi,cpj->ij", jacobian, jacobian)
-                means[name] = means.get(name, 0.0) + jacobian.sum(1) / positions**0.5
-    removed = {name: mean.mT @ mean / examples**2 if centered else 0.0 for name, mean in means.items()}
-    return {name: squares[name] / examples - removed[name] for name in squares}
+    examples = 0
+    with visiting(chosen, shift_copy):
+        for index, batch in enumerate(as_batches(batches)):
+            for example in range(batch_size(batch, index)):
+                shifts.update({name: [] for name in chosen})
+                outputs = output_tensor(call(twin, _example(batch, example)), output, 1, index).reshape(-1)
+                examples += 1
+                for name, found in {name: tuple(found) for name, found in shifts.items() if found}.items():
+                    jacobian = torch.stack([_gradient_rows(value, found) for value in outputs])
+                    squares[name] = squares.get(name, 0.0) + torch.einsum("cpgi,cpgj->gij", jacobian, jacobian)
+                    means[name] = means.get(name, 0.0) + jacobian.sum(1) / jacobian.shape[1] ** 0.5
+    removed = {
+        name: torch.einsum("cgi,cgj->gij", mean, mean) / examples**2 if centered else 0.0
+        for name, mean in means.items()
+    }
+    return {name: direct_sum(square / examples - removed[name]) for name, square in squares.items()}
 
 
-def _gradient_rows(value: Tensor, shifts: tuple[Tensor, ...]) -> Tensor:
+def _gradient_rows(value: Tensor, shifts: tuple[Tensor, ...]) -> Float[Tensor, "p g i"]:
     gradients = torch.autograd.grad(value, shifts, retain_graph=True, materialize_grads=True)
-    return torch.cat([gradient.reshape(-1, gradient.shape[-1]) for gradient in gradients])
+    return torch.cat([gradient.flatten(0, 1) for gradient in gradients])
 
 
 def _example(batch: Batch, index: int) -> Batch:

@@ -1,22 +1,24 @@
 """`measure`: every layer of a network in one pass over the data."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ansatzlab.errors import InputError, ModelError, UnknownNameError
-from ansatzlab.measurement.gram import Accumulation, GradientSums, sum_gradients
-from ansatzlab.measurement.hooks import Use, output_gradients, watch
+from ansatzlab.errors import InputError, UnknownNameError
+from ansatzlab.measurement.gram import Accumulation
+from ansatzlab.measurement.kinds import Blocks
+from ansatzlab.measurement.layer import LayerMeasurement
 from ansatzlab.measurement.layers import Layer, Selector, select_layers
-from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size, call, output_matrix
-from ansatzlab.measurement.result import LayerMeasurement, Measurement
-from ansatzlab.measurement.seeds import Exact
-from ansatzlab.measurement.selfcheck import check_batch, refuse_random_layers
+from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size
+from ansatzlab.measurement.result import Measurement
+from ansatzlab.measurement.seeds import Exact, Seeds
+from ansatzlab.measurement.selfcheck import refuse_random_layers
+from ansatzlab.measurement.subject import Backend, Subject
 
 Check = Literal["first", "every", "never"]
 
@@ -26,11 +28,12 @@ def measure(
     batches: Iterable[Batch] | Batch,
     *,
     layers: Selector = None,
-    seeds: Exact | None = None,
+    seeds: Seeds = Exact(),  # noqa: B008 - frozen and empty
     output: OutputPicker = None,
     initial: Mapping[str, Tensor] | nn.Module | None = None,
     example_weights: Float[Tensor, " n"] | None = None,
     accumulation: Accumulation = "gram",
+    backend: Backend = "hooks",
     check: Check = "first",
 ) -> Measurement:
     """Measure how every layer's weights stand to its average gradient outer product (AGOP).
@@ -41,19 +44,22 @@ def measure(
 
     Conventions:
         Mean over examples; sum over outputs, positions and the uses of a module. The gradient is that of the network's
-        *outputs*, not of a loss. Outputs of more than two dimensions count every entry after the first as one output.
+        *outputs*, not of a loss, unless ``seeds`` asks for it. Outputs of more than two dimensions count every entry
+        after the first as one output; `Outputs` chooses among positions.
 
     Args:
         model: Any network; neither it nor its gradients, mode, buffers or random state are changed.
         batches: An iterable of tensors, of tuples whose first item is the input, or of dicts passed as keywords; a
             single tensor or dict is one batch. Examples in the first dimension.
         layers: A layer name, several, a predicate ``(name, module) -> bool``, or None for all that can be measured.
-        seeds: Which combinations of outputs are differentiated; `Exact` by default.
-        output: Picks the output tensor from what the model returns: a function, a key or an index.
-        initial: The network before training, or its state dict, for the read-outs that remove W₀.
+        seeds: Which directions in output space are differentiated: `Exact`, `Signs`, `Output` or `LossGradient`.
+        output: Picks the output tensor from what the model returns: a function, a key, an index, or `Outputs`.
+        initial: The network before training, or its state dict. From a whole one the untrained network is measured
+            beside the trained one, on the same examples; from the weights alone, only ``W − W₀`` can be read.
         example_weights: A weight ≥ 0 per example, in the order of the batches, shape (n,).
         accumulation: ``"gram"`` sums ``b bᵀ``. ``"factor"`` keeps a triangular factor of the stacked b, which resolves
             eigenvalues of the AGOP down to eps² of the largest, for twice the arithmetic of the sums.
+        backend: ``"hooks"`` differentiates by the layers' own outputs; ``"probes"`` by zeros added to them.
         check: On which batches the measurement checks itself (see `ansatzlab.measurement.selfcheck`).
 
     Returns:
@@ -65,11 +71,12 @@ def measure(
         ModelError: If the network cannot be measured as it is; the message names the layer.
 
     Precision:
-        Gradients in the model's own dtype; sums in float64.
+        Gradients in the model's own dtype; sums in float64. `Signs` adds a sampling error, which the standard errors
+        include.
 
     Cost:
         One forward and c backward passes per batch (the first twice), O(n c o²) for each layer's sums. Memory: the
-        activations of one batch and its c gradients per layer.
+        activations of one batch and one gradient per layer, however many batches.
 
     Source:
         tansley2025nfa; the identity is derived in docs/devdocs/identity.md.
@@ -81,32 +88,30 @@ def measure(
         >>> list(m), m["0"].agop().shape, m["2"].tautological
         (['0', '2'], torch.Size([4, 4]), True)
     """
-    _check_choices(accumulation=(accumulation, Accumulation), check=(check, Check))
+    _check_choices(accumulation=(accumulation, Accumulation), check=(check, Check), backend=(backend, Backend))
     if example_weights is not None:
         _check_weights(example_weights)
     chosen, skipped = select_layers(model, layers)
-    refuse_random_layers(model)
-    totals: dict[str, GradientSums] = {}
-    coarsest = torch.float64
+    start, twin = _initial(model, initial, chosen)
+
+    def subject(network: nn.Module, found: Mapping[str, Layer], weights: Mapping[str, Blocks]) -> Subject:
+        refuse_random_layers(network)
+        return Subject(network, dict(found), weights, seeds, output, accumulation, backend, may_drop=layers is None)
+
+    subjects = [subject(model, chosen, start)]
+    if twin is not None:
+        subjects.append(subject(twin, select_layers(twin, layers)[0], {}))
     seen = 0
-    with _undisturbed(model):
+    with ExitStack() as stack:
+        for measured in subjects:
+            stack.enter_context(_undisturbed(measured.model))
         for index, batch in enumerate(as_batches(batches)):
             size = batch_size(batch, index)
             weights = None if example_weights is None else _weights_of(example_weights, seen, size)
-            forward = partial(_outputs, batch=batch, output=output, size=size, index=index)
-            with watch(chosen) as uses:
-                outputs = forward(model)
-            if index == 0 and layers is None:
-                chosen, idle = _that_ran(chosen, uses)
-                skipped = {**skipped, **idle}
-            gradients = output_gradients(outputs, chosen, uses)
-            if check == "every" or (check == "first" and index == 0):
-                check_batch(model, forward, chosen, outputs.detach())
-            for name, found in gradients.items():
-                sums = sum_gradients(found, weights, accumulation)
-                _refuse_nonfinite(sums, name, index)
-                totals[name] = totals[name] + sums if name in totals else sums
-                coarsest = max(coarsest, *(use.dtype for use in found), key=lambda dtype: torch.finfo(dtype).eps)
+            for measured in subjects:
+                measured.measure(
+                    batch, size, index, weights, check=check == "every" or (check == "first" and not index)
+                )
             seen += size
     if seen == 0:
         raise InputError("measure(batches=): got no batch; wanted at least one; an iterator may be used up already.")
@@ -114,62 +119,86 @@ def measure(
         raise InputError(
             f"measure(example_weights=): got {len(example_weights)} weights for {seen} examples; wanted one each."
         )
-    start = _initial_weights(initial, chosen)
+    before = _results(subjects[1], {}) if twin is not None else {}
     return Measurement(
-        layers={
-            name: LayerMeasurement(
-                name=name,
-                kind=layer.kind.name,
-                weight=layer.weight.detach().double().clone(),
-                initial=start.get(name),
-                sums=totals[name],
-                seeds=seeds or Exact(),
-                gradient_dtype=coarsest,
-            )
-            for name, layer in chosen.items()
-        },
-        skipped=skipped,
+        layers=_results(subjects[0], before),
+        skipped={**skipped, **subjects[0].skipped},
+        outputs=subjects[0].outputs,
     )
 
 
-def _outputs(
-    network: Callable[..., object], *, batch: Batch, output: OutputPicker, size: int, index: int
-) -> Float[Tensor, "n c"]:
-    return output_matrix(call(network, batch), output, size, index)
-
-
-def _that_ran(
-    layers: Mapping[str, Layer], uses: Mapping[str, list[Use]]
-) -> tuple[Mapping[str, Layer], Mapping[str, str]]:
-    """Tell the layers that the forward pass called from those it never called as modules."""
-    running = {name: layer for name, layer in layers.items() if uses[name]}
-    if not running:
-        raise ModelError(
-            f"measure: none of the layers {', '.join(layers)} ran as a module in the forward pass; wanted at least "
-            "one; measure the plain model (of a compiled one, model._orig_mod), and call modules rather than their "
-            "weights."
+def _results(subject: Subject, before: Mapping[str, LayerMeasurement]) -> dict[str, LayerMeasurement]:
+    found = {}
+    for name, sums in subject.finish().items():
+        layer = subject.layers[name]
+        blocks, initial = subject.weight(name)
+        found[name] = LayerMeasurement(
+            name=name,
+            kind=layer.map.kind,
+            blocks=blocks,
+            initial=initial,
+            sums=sums,
+            seeds=subject.seeds,
+            gradient_dtype=subject.coarsest,
+            height=layer.blocks.shape[0] * layer.blocks.shape[1],
+            ranges=layer.map.parts,
+            start=before.get(name),
         )
-    return running, {name: "never ran as a module in the forward pass" for name in layers if name not in running}
+    return found
+
+
+def _initial(
+    model: nn.Module, initial: Mapping[str, Tensor] | nn.Module | None, layers: Mapping[str, Layer]
+) -> tuple[dict[str, Blocks], nn.Module | None]:
+    """Return W₀ of each layer and, where the whole state is given, the untrained network."""
+    if initial is None:
+        return {}, None
+    state = initial.state_dict() if isinstance(initial, nn.Module) else initial
+    if set(model.state_dict()) <= set(state):
+        for name, tensor in model.state_dict().items():
+            _refuse_unfit(name, state[name], tensor)
+        twin = copy.deepcopy(model)
+        twin.load_state_dict({name: state[name] for name in model.state_dict()})
+        twins, _ = select_layers(twin, list(layers))
+        return {name: layer.blocks for name, layer in twins.items()}, twin
+    found = {}
+    for name, layer in layers.items():
+        _refuse_unfit(layer.parameter_name, state.get(layer.parameter_name), layer.parameter)
+        found[name] = layer.map.matrix(state[layer.parameter_name].detach())
+    return found, None
+
+
+def _refuse_unfit(name: str, got: Tensor | None, wanted: Tensor) -> None:
+    if got is None or got.shape != wanted.shape or not bool(torch.isfinite(got).all()):
+        raise InputError(
+            f"measure(initial=): got {'nothing' if got is None else f'shape {tuple(got.shape)}'} for {name!r}; wanted "
+            f"finite numbers of shape {tuple(wanted.shape)}; pass the state dict of the same network before training."
+        )
 
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Leave buffers and random state as they are, and differentiate whatever mode the caller is in."""
+    """Leave buffers and random state as they are, run eagerly, and differentiate whatever mode the caller is in."""
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     kept = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False)
     ]
-    try:
-        with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
+    with ExitStack() as stack:
+        if any(type(m).__name__ == "OptimizedModule" or m._compiled_call_impl is not None for m in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.random.fork_rng(devices=devices))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        try:
             yield
-    finally:
-        for module, name, buffer, value in kept:
-            if not torch.equal(buffer, value):
-                buffer.detach().copy_(value)
-            if getattr(module, name) is not buffer:
-                setattr(module, name, buffer)
+        finally:
+            for module, name, buffer, value in kept:
+                if not torch.equal(buffer, value):
+                    buffer.detach().copy_(value)
+                if getattr(module, name) is not buffer:
+                    setattr(module, name, buffer)
 
 
 def _check_choices(**choices: tuple[str, object]) -> None:
@@ -197,28 +226,3 @@ def _weights_of(weights: Float[Tensor, " n"], start: int, size: int) -> Float[Te
             "each."
         )
     return weights[start : start + size]
-
-
-def _refuse_nonfinite(sums: GradientSums, layer: str, batch: int) -> None:
-    if not bool(torch.isfinite(sums.second_moment).all()):
-        raise ModelError(
-            f"measure: the output gradients at layer {layer!r} are not finite in batch {batch}; wanted finite numbers; "
-            "look for a division by zero or a square root at zero behind the layer, or measure in float64."
-        )
-
-
-def _initial_weights(
-    initial: Mapping[str, Tensor] | nn.Module | None, layers: Mapping[str, Layer]
-) -> dict[str, Float[Tensor, "_o _i"]]:
-    if initial is None:
-        return {}
-    state = initial.state_dict() if isinstance(initial, nn.Module) else initial
-    for layer in layers.values():
-        got = state.get(layer.weight_name)
-        if got is None or got.shape != layer.weight.shape or not bool(torch.isfinite(got).all()):
-            raise InputError(
-                f"measure(initial=): got {'nothing' if got is None else f'shape {tuple(got.shape)}'} for "
-                f"{layer.weight_name!r}; wanted finite numbers of shape {tuple(layer.weight.shape)}; pass the state "
-                "dict of the same network before training."
-            )
-    return {name: state[layer.weight_name].detach().double().clone() for name, layer in layers.items()}

@@ -161,6 +161,8 @@ def measured_cases() -> list[Case]:
         _case("a parametrised weight beside a plain one", lambda: nn.Sequential(_weight_norm(), nn.Linear(6, 3)), [x]),
         _case("a layer called by keyword", _CalledByKeyword, [x]),
         _case("checkpointed", _Checkpointed, [x]),
+        _case("a parametrised weight alone", _weight_norm, [x]),
+        _case("attention", _Attention, [_normal(3, 4, 6)]),
     ]
 
 
@@ -178,10 +180,8 @@ def refused_cases() -> list[Case]:
         _case("a subclass that adds its input", lambda: _AddsInput(5, 5), [x], refusal="does not compute W h"),
         _case("a hook that doubles the output", _hooked, [x], refusal="does not compute W h"),
         _case("a buffer that counts", lambda: _with(_Counter()), [x], refusal="changes the buffer '1.calls'"),
-        _case("a parametrised weight alone", _weight_norm, [x], refusal="has no layer to measure"),
         _case("inputs and targets without a list", _mlp, (x, x[:, 0]), refusal="goes into a list"),
         _case("random outputs", lambda: _with(_Noise()), [x], refusal="two forward passes"),
-        _case("attention that calls its layer's weight", _Attention, [_normal(3, 4, 6)], refusal="ran as a module"),
         _case("detached", lambda: _with(_Detach()), [x], refusal="no differentiable path leads from layer '0'"),
         _case("no gradient at all", lambda: Wrapped(_mlp(), lambda y: y.detach()), [x], refusal="differentiably"),
         _case("integer output", lambda: Wrapped(_mlp(), lambda y: y.argmax(1)), [x], refusal="int64 tensor"),

@@ -1,0 +1,187 @@
+"""Single examples kept from a measurement, from which its standard errors are read."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+FLOATS = 2**22
+"""How many numbers the sample of a layer may hold."""
+
+FEWEST, MOST = 16, 64
+"""How many examples are kept, depending on how much one of them takes."""
+
+
+@dataclass(frozen=True)
+class ExampleSample:
+    """Every ``stride``-th example, with its own output gradients.
+
+    Attributes:
+        rows: Output gradients of each kept example as rows, zero rows behind them, shape (m, q, g, o); or None.
+        squares: Where those would be more than o rows: their second moment, shape (m, g, o, o); or None.
+        by_output: Their sum over positions for each direction, shape (m, c, g, o); None where ``rows`` are just that.
+        weights: The example weights, shape (m,).
+        places: The examples' places in the data, ascending within a merged part, shape (m,).
+        stride: One example in so many was kept.
+    """
+
+    rows: Float[Tensor, "m q g o"] | None
+    squares: Float[Tensor, "m g o o"] | None
+    by_output: Float[Tensor, "m c g o"] | None
+    weights: Float[Tensor, " m"]
+    places: Int[Tensor, " m"]
+    stride: int
+
+    def quadratic(self, matrix: Float[Tensor, "g o o"]) -> Float[Tensor, " m"]:
+        """Return ``⟨D, S_x⟩`` for every kept example, S_x the second moment of its output gradients."""
+        matrix = matrix.float()
+        if self.rows is None:
+            return torch.einsum("mgop,gop->m", self.squares, matrix)
+        return (torch.einsum("mqgo,gop->mqgp", self.rows, matrix) * self.rows).sum(dim=(1, 2, 3))
+
+    def directional(self) -> Float[Tensor, "m c g o"]:
+        """Return the sum over positions for each direction."""
+        found = self.rows if self.by_output is None else self.by_output
+        assert found is not None, "without sums by output there are rows"
+        return found
+
+    def outputs(self, span: slice) -> "ExampleSample":
+        """Return the sample of some of the layer's outputs alone."""
+        return replace(
+            self,
+            rows=None if self.rows is None else self.rows[..., span],
+            squares=None if self.squares is None else self.squares[..., span, span],
+            by_output=None if self.by_output is None else self.by_output[..., span],
+        )
+
+    def group(self, index: int) -> "ExampleSample":
+        """Return the sample of one block alone."""
+        only = slice(index, index + 1)
+        return replace(
+            self,
+            rows=None if self.rows is None else self.rows[:, :, only],
+            squares=None if self.squares is None else self.squares[:, only],
+            by_output=None if self.by_output is None else self.by_output[:, :, only],
+        )
+
+    def thinned(self, stride: int) -> "ExampleSample":
+        """Keep one example in ``stride`` of the data; a multiple of the present stride."""
+        if stride == self.stride:
+            return self
+        return replace(self._chosen(self.places % stride == 0), stride=stride)
+
+    def _chosen(self, keep: Tensor) -> "ExampleSample":
+        return replace(
+            self,
+            rows=None if self.rows is None else self.rows[keep],
+            squares=None if self.squares is None else self.squares[keep],
+            by_output=None if self.by_output is None else self.by_output[keep],
+            weights=self.weights[keep],
+            places=self.places[keep],
+        )
+
+    def __add__(self, other: "ExampleSample") -> "ExampleSample":
+        """Join two samples at the coarser of their strides."""
+        stride = max(self.stride, other.stride)
+        first, second = self.thinned(stride), other.thinned(stride)
+        if (first.rows is None) != (second.rows is None):
+            first, second = first.squared(), second.squared()
+        return ExampleSample(
+            rows=None if first.rows is None or second.rows is None else _joined(first.rows, second.rows),
+            squares=None
+            if first.squares is None or second.squares is None
+            else torch.cat([first.squares, second.squares]),
+            by_output=None
+            if first.by_output is None and second.by_output is None
+            else torch.cat([first.directional(), second.directional()]),
+            weights=torch.cat([first.weights, second.weights]),
+            places=torch.cat([first.places, second.places]),
+            stride=stride,
+        )
+
+    def squared(self) -> "ExampleSample":
+        """Return the same sample with second moments instead of rows."""
+        if self.rows is None:
+            return self
+        squares = torch.einsum("mqgo,mqgp->mgop", self.rows, self.rows)
+        return replace(self, rows=None, squares=squares, by_output=self.directional())
+
+
+def _joined(first: Float[Tensor, "m q g o"], second: Float[Tensor, "k p g o"]) -> Float[Tensor, "_m _q g o"]:
+    """Join rows of examples with different numbers of positions: zero rows change nothing."""
+    longest = max(first.shape[1], second.shape[1])
+    padded = [torch.nn.functional.pad(part, (0, 0, 0, 0, 0, longest - part.shape[1])) for part in (first, second)]
+    return torch.cat(padded)
+
+
+def capacity(directions: int, positions: int, groups: int, width: int) -> int:
+    """Return how many examples to keep of a layer of this size."""
+    one = groups * width * max(min(directions * positions, width), directions)
+    return min(MOST, max(FEWEST, FLOATS // max(one, 1)))
+
+
+def fits_as_rows(directions: int, positions: int, width: int) -> bool:
+    """Whether an example's output gradients are fewer than their second moment has rows."""
+    return directions * positions <= width
+
+
+class RunningSample:
+    """A sample that grows while batches pass."""
+
+    def __init__(self) -> None:
+        """Begin empty, keeping every example."""
+        self._kept: ExampleSample | None = None
+        self._stride = 1
+        self._seen = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._places = torch.zeros(0, dtype=torch.int64)
+        self._rows: list[Tensor] = []
+        self._squares: Tensor | None = None
+        self._by_output: Tensor | None = None
+
+    def choose(self, size: int, most: int) -> None:
+        """Choose the examples of the next batch, making room first: density stays the same over all data."""
+        while (self._seen + size - 1) // self._stride + 1 > most:
+            self._stride *= 2
+        if self._kept is not None:
+            self._kept = self._kept.thinned(self._stride)
+        self._places = torch.arange(-self._seen % self._stride, size, self._stride)
+
+    def add(self, gradients: Float[Tensor, "n s g o"], direction: int, directions: int, *, as_rows: bool) -> None:
+        """Add one direction's gradients at one use of the layer."""
+        if not len(self._places):
+            return
+        rows = gradients[self._places.to(gradients.device)].float()
+        if as_rows:
+            self._rows.append(rows)
+        else:
+            square = torch.einsum("msgo,msgp->mgop", rows, rows)
+            self._squares = square if self._squares is None else self._squares.add_(square)
+        if self._by_output is None:
+            self._by_output = rows.new_zeros((len(rows), directions, *rows.shape[2:]))
+        self._by_output[:, direction] += rows.sum(1)
+
+    def close(self, size: int, weights: Float[Tensor, " n"] | None) -> None:
+        """End the batch."""
+        if self._by_output is not None:
+            rows = torch.cat(self._rows, dim=1) if self._rows else None
+            one_position = rows is not None and rows.shape[1] == self._by_output.shape[1]
+            places = self._places
+            found = ExampleSample(
+                rows=rows,
+                squares=self._squares,
+                by_output=None if one_position else self._by_output,
+                weights=torch.ones(len(places), dtype=torch.float64) if weights is None else weights[places].double(),
+                places=places + self._seen,
+                stride=self._stride,
+            )
+            self._kept = found if self._kept is None else self._kept + found
+        self._seen += size
+        self._begin()
+
+    def finish(self) -> ExampleSample | None:
+        """Return the sample."""
+        return self._kept
