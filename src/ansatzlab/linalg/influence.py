@@ -5,6 +5,7 @@ functions here return E. Read at the gradients of one example, E is that example
 give the standard error over examples.
 """
 
+from dataclasses import dataclass
 from typing import get_args
 
 import torch
@@ -63,7 +64,7 @@ def alignment_gradient(
     """
     if comparator not in get_args(Comparator):
         raise UnknownNameError("comparator", comparator, get_args(Comparator))
-    differences, _ = _divided_differences(frame, exponent)
+    differences = _pairs(frame).differences(exponent)
     powers = _powers(frame, exponent)
     direction = _removed_direction(frame, spectrum, comparator)
     d = spectrum.dimension
@@ -164,7 +165,8 @@ def exponent_gradient(frame: Eigenframe, spectrum: Spectrum, exponent: float) ->
     curvature = _variance(logs, powers * spectrum.energies) - 2 * _variance(logs, powers.square())
     if not curvature < 0:
         return torch.full_like(frame.weight_gram, torch.nan)
-    differences, log_differences = _divided_differences(frame, exponent)
+    pairs = _pairs(frame)
+    differences, log_differences = pairs.differences(exponent), pairs.log_differences(exponent)
     all_powers, all_logs = _powers(frame, exponent), _logs(frame)
     tilted = torch.where(frame.eigenvalues > 0, all_powers * (all_logs - mean), 0.0)
     slope = (log_differences - mean * differences) * (frame.weight_gram / inner - torch.diag_embed(all_powers) / model)
@@ -198,25 +200,55 @@ def _removed_direction(frame: Eigenframe, spectrum: Spectrum, comparator: Compar
     return torch.zeros_like(frame.weight_gram)
 
 
-def _divided_differences(frame: Eigenframe, exponent: float) -> tuple[Gradient, Gradient]:
-    """Return the divided differences of ``x^α`` and of ``x^α log x`` at ``x = λ/λ_1``, each over λ_1.
+@dataclass(frozen=True)
+class _Pairs:
+    """Every pair of eigenvalues, by their logarithms.
 
-    With L the larger logarithm of a pair and ``t ≤ 0`` the smaller minus the larger,
-    ``(x^α − y^α)/(x − y) = e^{(α−1)L} expm1(αt)/expm1(t)``, in which nothing cancels; the second is its derivative
-    by α.
+    Attributes:
+        both: Whether both are kept.
+        largest: The larger logarithm; 0 where none is kept.
+        gap: The smaller minus the larger, 0 where they are equal or one is cut.
+        below: ``expm1(gap)``, 1 where the gap is 0.
+        scale: ``1/λ_1``, 0 where none is kept.
     """
+
+    both: Tensor
+    largest: Tensor
+    gap: Tensor
+    below: Tensor
+    scale: Tensor
+
+    def differences(self, exponent: float) -> Gradient:
+        """Return the divided differences of ``x^α`` at ``x = λ/λ_1``, over λ_1.
+
+        With L the larger logarithm of a pair and ``t ≤ 0`` the smaller minus the larger,
+        ``(x^α − y^α)/(x − y) = e^{(α−1)L} expm1(αt)/expm1(t)``, in which nothing cancels.
+        """
+        return self.scale * torch.exp((exponent - 1) * self.largest) * self._ratio(exponent)
+
+    def log_differences(self, exponent: float) -> Gradient:
+        """Return those of ``x^α log x``: the derivative by α."""
+        slope = torch.where(self.gap < 0, self.gap / self.below, 1.0) * torch.exp(exponent * self.gap)
+        slope = torch.where(self.both, slope, 0.0)
+        scale = self.scale * torch.exp((exponent - 1) * self.largest)
+        return scale * (self.largest * self._ratio(exponent) + slope)
+
+    def _ratio(self, exponent: float) -> Tensor:
+        ratio = torch.where(self.gap < 0, torch.expm1(exponent * self.gap) / self.below, exponent)
+        return torch.where(self.both, ratio, 1.0)
+
+
+def _pairs(frame: Eigenframe) -> _Pairs:
     logs = _logs(frame)
     kept = frame.eigenvalues > 0
     both = kept[..., :, None] & kept[..., None, :]
     any_kept = kept[..., :, None] | kept[..., None, :]
     row, column = logs[..., :, None], logs[..., None, :]
-    largest = torch.where(any_kept, torch.maximum(row, column), 0.0)
     gap = torch.where(both, -(row - column).abs(), 0.0)
-    apart = gap < 0
-    below = torch.where(apart, torch.expm1(gap), 1.0)
-    ratio = torch.where(apart, torch.expm1(exponent * gap) / below, exponent)
-    ratio = torch.where(both, ratio, 1.0)
-    ratio_slope = torch.where(apart, gap / below, 1.0) * torch.exp(exponent * gap)
-    ratio_slope = torch.where(both, ratio_slope, 0.0)
-    scale = torch.where(any_kept, torch.exp((exponent - 1) * largest), 0.0) / frame.eigenvalues.max()
-    return scale * ratio, scale * (largest * ratio + ratio_slope)
+    return _Pairs(
+        both=both,
+        largest=torch.where(any_kept, torch.maximum(row, column), 0.0),
+        gap=gap,
+        below=torch.where(gap < 0, torch.expm1(gap), 1.0),
+        scale=any_kept.to(logs) / frame.eigenvalues.max(),
+    )

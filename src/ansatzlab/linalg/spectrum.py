@@ -162,14 +162,17 @@ class Eigenframe:
     Attributes:
         transform: ``W V``, shape (g, o, k), V the eigenbasis in the coordinates of the smaller side.
         eigenvalues: λ, shape (g, k), descending within a block; 0 where an eigenvalue was cut.
-        weight_gram: M in the eigenbasis, shape (g, k, k).
         ones: ``Vᵀ 1``, shape (g, k).
     """
 
     transform: Float[Tensor, "g o k"]
     eigenvalues: Float[Tensor, "g k"]
-    weight_gram: Float[Tensor, "g k k"]
     ones: Float[Tensor, "g k"]
+
+    @property
+    def weight_gram(self) -> Float[Tensor, "g k k"]:
+        """M in the eigenbasis, shape (g, k, k)."""
+        return self.transform.mT @ self.transform
 
 
 def ansatz_spectrum(
@@ -293,37 +296,40 @@ def decompose(
     frame = Eigenframe(
         transform=transform,
         eigenvalues=torch.where(values > lowest, values, 0.0),
-        weight_gram=transform.mT @ transform,
         ones=(basis.mT @ whole.ones[..., None]).squeeze(-1),
     )
     return _read(frame, total=whole.total, dimension=whole.dimension, cut=cut), frame
 
 
-_CHUNK = 4096
-"""Rows of a wide Wᵀ that are reduced to a triangle at a time, so that a wide layer needs no second copy of itself."""
+_CHUNK = 2**19
+"""Numbers of W that are reduced to a triangle at a time: fewer take less memory, more take fewer triangles."""
 
 
 def _reduce(blocks: Float[Tensor, "g o i"]) -> tuple[Float[Tensor, "g o k"], Float[Tensor, "g k"]]:
     """Return L and ``Qᵀ1`` with ``W = L Qᵀ``, Q orthonormal columns: L is W itself where that is no wider than tall.
 
-    ``Qᵀ1`` is the last column of the triangle of ``[Wᵀ | 1]``, so that Q is never formed.
+    ``Qᵀ1`` is the last column of the triangle of ``[Wᵀ | 1]``, so that Q is never formed. The triangle is made of a
+    few columns of W at a time, so that a wide layer needs no second copy of itself.
     """
     count, height, width = blocks.shape
     if width <= height:
         return blocks.double(), blocks.new_ones(count, width, dtype=torch.float64)
     triangle = blocks.new_zeros(count, 0, height + 1, dtype=torch.float64)
-    for part in torch.split(blocks, max(_CHUNK, 2 * height), dim=-1):
-        rows = torch.nn.functional.pad(part.mT.double(), (0, 1), value=1.0)
-        triangle = triangular_factor(torch.cat([triangle, rows], dim=1))
+    for part in torch.split(blocks, max(_CHUNK // (count * height), height // 2), dim=-1):
+        known = triangle.shape[1]
+        rows = blocks.new_ones(count, known + part.shape[-1], height + 1, dtype=torch.float64)
+        rows[:, :known] = triangle
+        rows[:, known:, :height] = part.mT
+        triangle = triangular_factor(rows)
     return triangle[:, :height, :height].mT.contiguous(), triangle[:, :height, height]
 
 
 def _read(frame: Eigenframe, *, total: float, dimension: int, cut: float) -> Spectrum:
     """Read every kept eigenvalue, of all blocks, with the weight energy along its eigenvector."""
     kept = frame.eigenvalues > 0
-    energies = frame.weight_gram.diagonal(dim1=-2, dim2=-1)
+    rest = frame.weight_gram
+    energies = rest.diagonal(dim1=-2, dim2=-1).clone()
     eigenvalues, order = frame.eigenvalues[kept].sort(descending=True)
-    rest = frame.weight_gram.clone()
     rest.diagonal(dim1=-2, dim2=-1)[kept] = 0
     return Spectrum(
         eigenvalues=eigenvalues,
