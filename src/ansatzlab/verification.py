@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ansatzlab.atomic import write_atomically
 from ansatzlab.errors import StoreError
 from ansatzlab.laws.law import Budget, Figure, Finding, Law, Outcome, controls, judge, overall
 from ansatzlab.laws.registry import get_law
 from ansatzlab.report.figures import save_png
 from ansatzlab.report.page import render_page
-from ansatzlab.store.atomic import write_atomically
 from ansatzlab.store.parquet import Store
 from ansatzlab.store.provenance import provenance
 from ansatzlab.store.schema import STATUSES

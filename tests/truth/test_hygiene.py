@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from ansatzlab.measurement.run import measure
 from ansatzlab.testing.cases import Case, measured_cases
+from ansatzlab.testing.layer_cases import layer_cases
+from ansatzlab.testing.wrapped_cases import wrapped_cases
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -28,11 +30,14 @@ def fingerprint(model: nn.Module) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("case", measured_cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*measured_cases(), *layer_cases(), *wrapped_cases()], ids=lambda case: case.name)
 def test_nothing_changes(case: Case):
     before = fingerprint(case.model)
     measure(case.model, case.batches, output=case.output)
     assert fingerprint(case.model) == before
+    if not case.probes_refusal:
+        measure(case.model, case.batches, output=case.output, backend="probes")
+        assert fingerprint(case.model) == before
 
 
 def test_existing_gradients_stay():

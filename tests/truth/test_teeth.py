@@ -11,7 +11,8 @@ from ansatzlab.laws import law as law_module
 from ansatzlab.laws.registry import get_law
 from ansatzlab.laws.tansley2025nfa import statistics
 from ansatzlab.linalg import psd, spectrum
-from ansatzlab.measurement import result, run
+from ansatzlab.measurement import layer as layer_module
+from ansatzlab.measurement import run, subject
 from ansatzlab.measurement.gram import GradientSums
 from ansatzlab.measurement.reference import reference_agop
 from ansatzlab.models.deep_linear import DeepLinear
@@ -59,12 +60,8 @@ def missing_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def outer_for_inner_gram(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = spectrum.ansatz_spectrum
-
-    def swapped(weight: Tensor, **sums: object) -> spectrum.Spectrum:
-        return original(weight.mT.contiguous(), **sums)
-
-    monkeypatch.setattr(result, "ansatz_spectrum", swapped)
+    original = spectrum.reduce_weight
+    monkeypatch.setattr(layer_module, "reduce_weight", lambda weight: original(weight.mT.contiguous()))
 
 
 def exponent_of_the_next_layer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,8 +69,7 @@ def exponent_of_the_next_layer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def summed_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = run.output_gradients
-    monkeypatch.setattr(run, "output_gradients", lambda outputs, *rest: original(outputs.sum(1, keepdim=True), *rest))
+    monkeypatch.setattr(subject, "cotangents", lambda _seeds, outputs, *_: iter([torch.ones_like(outputs)]))
 
 
 def no_rank_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,15 +108,19 @@ class GradientSums:
         """Return R with ``RᵀR = K``, shape (g, p, o), if the sums were accumulated as a factor, else None."""
         return self.second_moment / self.weight_total**0.5 if self.is_factor else None
 
-    def influences(self, matrix: Float[Tensor, "g o o"], *, centered: bool = False) -> Float[Tensor, " m"]:
-        """Return what each sampled example contributes to the deviation of ``⟨D, K⟩`` from its mean.
+    def influences(
+        self, images: Float[Tensor, "g o k"], matrix: Float[Tensor, "g k k"], *, centered: bool = False
+    ) -> Float[Tensor, " m"]:
+        """Return the influence of each sampled example on a read-out.
 
         Definition:
-            ``w_x (⟨D, S_x⟩ − ⟨D, K⟩)`` over the mean weight, S_x the example's own second moment; centred, with the
-            mean gradients of K and of S_x taken out to first order.
+            ``w_x ⟨E, Tᵀ (S_x − K) T⟩`` over the mean weight, S_x the example's own second moment; centred, with the
+            mean gradients taken out of both to first order. Read-outs do not depend on the scale of the AGOP, so
+            ``⟨E, Tᵀ K T⟩ = 0`` and the mean need not be subtracted.
 
         Args:
-            matrix: D, symmetric, shape (g, o, o).
+            images: T, which takes an output gradient to the AGOP's eigenbasis, shape (g, o, k).
+            matrix: E, the derivative of the read-out there, symmetric, shape (g, k, k).
             centered: Whether K is centred.
 
         Returns:
@@ -124,16 +128,13 @@ class GradientSums:
         """
         if self.sample is None:
             return torch.zeros(0)
-        matrix = matrix.double()
-        found = self.sample.quadratic(matrix).double()
+        found = self.sample.quadratic(images, matrix)
         if centered:
-            towards = torch.einsum("cgo,gop->cgp", self.by_output, matrix) / self.position_total
-            found = found - 2 * torch.einsum("mcgo,cgo->m", self.sample.directional().double(), towards)
-            square = torch.einsum("cgo,cgo->", towards, self.by_output) / self.weight_total
-            found = found + square
-        mean = (matrix * self.mean_gram(centered=centered)).sum()
-        scale = self.sample.weights.to(found.device) * self.examples / self.weight_total
-        deviations: Tensor = scale * (found - mean)
+            means = torch.einsum("cgo,gok->cgk", self.by_output.to(images), images)
+            towards = torch.einsum("cgk,gkl->cgl", means, matrix) / self.position_total
+            own = torch.einsum("mcgo,gok->mcgk", self.sample.directional(), images)
+            found = found - 2 * (own * towards).sum(dim=(1, 2, 3)) + (means * towards).sum() / self.weight_total
+        deviations: Tensor = self.sample.weights.to(found) * found * (self.examples / self.weight_total)
         return deviations
 
 
@@ -204,7 +205,7 @@ class RunningSums:
         assert self._moment is not None, "finished after at least one batch"
         assert self._by_output is not None
         return GradientSums(
-            second_moment=self._moment if self._as_factor else _mirrored(self._moment),
+            second_moment=self._moment if self._as_factor else _mirror(self._moment),
             is_factor=self._as_factor,
             by_output=self._by_output,
             weight_total=self._weight_total,
@@ -236,7 +237,7 @@ class RunningSums:
             self._moment, self._waiting = triangular_factor(torch.cat(parts, dim=1)), []
 
 
-_CHUNK = 2**21
+_CHUNK = 2**19
 """Numbers that are turned to float64 at a time."""
 
 _STRIP = 128
@@ -250,11 +251,21 @@ def _add_square(moment: Float[Tensor, "g o o"], rows: Float[Tensor, "g r o"]) ->
     for start in range(0, width, strip):
         stop = min(start + strip, width)
         target = moment[:, start:stop, start:]
-        target.baddbmm_(rows[..., start:stop].mT, rows[..., start:])
+        if len(moment) == 1:
+            target[0].addmm_(rows[0, :, start:stop].mT, rows[0, :, start:])
+        else:
+            target.baddbmm_(rows[..., start:stop].mT, rows[..., start:])
 
 
-def _mirrored(moment: Float[Tensor, "g o o"]) -> Float[Tensor, "g o o"]:
-    return moment.triu() + moment.triu(1).mT
+def _mirror(moment: Float[Tensor, "g o o"]) -> Float[Tensor, "g o o"]:
+    """Copy what is above the diagonal below it, in place, strip by strip."""
+    width = moment.shape[-1]
+    for start in range(0, width, _STRIP):
+        stop = min(start + _STRIP, width)
+        square = moment[:, start:stop, start:stop]
+        square.copy_(square.triu() + square.triu(1).mT)
+        moment[:, stop:, start:stop] = moment[:, start:stop, stop:].mT
+    return moment
 
 
 def _form(sums: GradientSums) -> str:

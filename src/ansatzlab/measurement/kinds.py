@@ -106,6 +106,7 @@ _REASONS: tuple[tuple[Any, str], ...] = (
     ((nn.Bilinear,), "is linear in a product of two inputs, not in features"),
     ((nn.EmbeddingBag,), "sums its embeddings before it returns them; use torch.nn.Embedding and sum outside"),
     ((nn.modules.lazy.LazyModuleMixin,), "has no weight before its first call; run the model once"),
+    ((nn.utils.parametrize.ParametrizationList,), "holds what a layer's weight is computed from"),
 )
 
 
@@ -173,21 +174,15 @@ def _transposed_convolution(module: nn.modules.conv._ConvTransposeNd) -> tuple[L
     """Read a transposed convolution as W from each input position to the patch of outputs that it adds to."""
     groups = module.groups
     padding = tuple(size for size in reversed(module.padding) for _ in range(2) if isinstance(size, int))
-    extra = [more if more >= step else 0 for more, step in zip(module.output_padding, module.stride, strict=True)]
-
-    def outputs(tensor: Tensor) -> Tensor:
-        cropped = tensor
-        for place, more in enumerate(extra, start=2):
-            cropped = cropped.narrow(place, 0, tensor.shape[place] - more)
-        return _patches(
-            cropped,
-            groups=groups,
-            kernel=module.kernel_size,
-            stride=module.stride,
-            dilation=module.dilation,
-            padding=padding,
-        )
-
+    patches = partial(
+        _patches,
+        groups=groups,
+        kernel=module.kernel_size,
+        stride=module.stride,
+        dilation=module.dilation,
+        padding=padding,
+        surplus=tuple(more // step for more, step in zip(module.output_padding, module.stride, strict=True)),
+    )
     return (
         LinearMap(
             "",
@@ -195,7 +190,7 @@ def _transposed_convolution(module: nn.modules.conv._ConvTransposeNd) -> tuple[L
             "weight",
             lambda weight: weight.reshape(groups, len(weight) // groups, -1).mT,
             partial(_channel_rows, groups=groups),
-            outputs,
+            patches,
         ),
     )
 
@@ -214,11 +209,16 @@ def _patches(
     dilation: tuple[int, ...],
     padding: tuple[int, ...],
     mode: str = "constant",
+    surplus: tuple[int, ...] = (0, 0, 0),
 ) -> Float[Tensor, "n s g f"]:
-    """Cut (n, channels, …) into the patches that a kernel sees, channels first within a patch."""
+    """Cut (n, channels, …) into the patches that a kernel sees, channels first within a patch.
+
+    Of these so many as ``surplus`` says are left out at the end of each dimension.
+    """
     windows = functional.pad(tensor, padding, mode=mode) if any(padding) else tensor
     for place, (size, step, spread) in enumerate(zip(kernel, stride, dilation, strict=True), start=2):
         windows = windows.unfold(place, spread * (size - 1) + 1, step)[..., ::spread]
+        windows = windows.narrow(place, 0, windows.shape[place] - surplus[place - 2])
     count, channels = tensor.shape[:2]
     positions = prod(windows.shape[2 : 2 + len(kernel)])
     grouped = windows.reshape(count, groups, channels // groups, positions, prod(kernel))

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ansatzlab.errors import InputError
 from ansatzlab.linalg.exponent import ExponentFit, fit_exponent
-from ansatzlab.linalg.influence import alignment_gradient, exponent_gradient, residual_gradient
-from ansatzlab.linalg.psd import direct_sum, rounding_cut
-from ansatzlab.linalg.spectrum import Comparator, Eigenframe, ReducedWeight, Spectrum, decompose, reduce_weight
+from ansatzlab.linalg.influence import alignment_gradient, exponent_gradient
+from ansatzlab.linalg.psd import direct_sum
+from ansatzlab.linalg.spectrum import Comparator, Eigenframe, Spectrum
 from ansatzlab.measurement.convention import Alignment, Convention
+from ansatzlab.measurement.decomposition import decompose_sums, standard_error
 from ansatzlab.measurement.gram import GradientSums
 from ansatzlab.measurement.kinds import Blocks
 from ansatzlab.measurement.seeds import Seeds, can_be_centered
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 PROPORTIONAL = 1e-9
 """Relative distance from a multiple of the identity below which a second moment of output gradients *is* one."""
-
-FEWEST_FOR_ERRORS = 4
-"""With fewer sampled examples no standard error is given."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ class LayerMeasurement:
         gradient_dtype: The dtype in which the network computed.
         height: The number of the layer's outputs.
         ranges: Named ranges of rows: heads, gates, groups' worth of outputs.
+        is_last: Whether, under random signs, the output gradients were the signs themselves, as in a last layer.
         start: The same layer of the network before training, on the same examples, if the whole network was given.
     """
 
@@ -56,6 +55,7 @@ class LayerMeasurement:
     gradient_dtype: torch.dtype
     height: int
     ranges: Mapping[str, slice] = field(default_factory=dict)
+    is_last: bool = False
     start: "LayerMeasurement | None" = None
     _known: dict[tuple[bool, bool], tuple[Spectrum, Eigenframe]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -89,6 +89,8 @@ class LayerMeasurement:
 
         Always so in a last layer, and in a layer of one output; elsewhere where the output gradients are isotropic.
         """
+        if self.is_last:
+            return True
         gram = self.sums.mean_gram()
         mean = gram.diagonal(dim1=-2, dim2=-1).mean()
         distance = (gram - mean * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)).norm()
@@ -124,6 +126,7 @@ class LayerMeasurement:
             sums=self.sums.rows(span),
             height=self.blocks[:, span].shape[1],
             ranges={},
+            is_last=False,
             start=None if self.start is None else self.start.rows(span, name),
         )
 
@@ -224,16 +227,19 @@ class LayerMeasurement:
         """Read the alignment that a convention asks for (see `alignment`)."""
         spectrum, frame = self.decomposition(centered=convention.centered, init_removed=convention.init_removed)
         exponent, comparator = convention.exponent, convention.comparator
-        value = spectrum.alignment(exponent, comparator)
+        value, residual = spectrum.alignment(exponent, comparator), spectrum.residual(exponent)
         error = residual_error = float("nan")
         if spectrum.rank:
-            gradient = alignment_gradient(frame, spectrum, exponent, comparator)
-            error = self._error(gradient, frame, convention.centered)
-            gradient = residual_gradient(frame, spectrum, exponent)
-            residual_error = self._error(gradient, frame, convention.centered)
+            gradient = alignment_gradient(frame, spectrum, exponent)
+            error = standard_error(self.sums, gradient, spectrum, frame, centered=convention.centered)
+            if residual > spectrum.rank * torch.finfo(frame.transform.dtype).eps:
+                residual_error = error * spectrum.alignment(exponent) / residual
+            if comparator != "cosine":
+                gradient = alignment_gradient(frame, spectrum, exponent, comparator)
+                error = standard_error(self.sums, gradient, spectrum, frame, centered=convention.centered)
         return Alignment(
             value=value,
-            residual=spectrum.residual(exponent),
+            residual=residual,
             rank=spectrum.rank,
             convention=convention,
             error=error,
@@ -247,7 +253,7 @@ class LayerMeasurement:
         if not fit.identifiable or fit.at_bound:
             return fit
         gradient = exponent_gradient(frame, spectrum, fit.value)
-        return replace(fit, error=self._error(gradient, frame, centered))
+        return replace(fit, error=standard_error(self.sums, gradient, spectrum, frame, centered=centered))
 
     def verdict(
         self,
@@ -282,73 +288,17 @@ class LayerMeasurement:
         directions: Tensor = (vectors / vectors.norm(dim=0)).mT
         return directions
 
-    def row(self) -> dict[str, object]:
-        """Return the layer as a row of a table: its spectrum against M, its best exponent, the counts behind them."""
-        spectrum, fit = self.spectrum(), self.fit_exponent()
-        return {
-            "layer": self.name,
-            "kind": self.kind,
-            "outputs": self.height,
-            "inputs": self.blocks.shape[-1],
-            "groups": self.groups,
-            "examples": self.sums.examples,
-            "positions": self.positions,
-            "rank": spectrum.rank,
-            "eigenvalues": spectrum.eigenvalues.tolist(),
-            "energies": spectrum.energies.tolist(),
-            "off_energy": spectrum.off_energy,
-            "best_exponent": fit.value,
-            "best_exponent_low": fit.low,
-            "best_exponent_high": fit.high,
-            "best_exponent_error": fit.error,
-            "best_residual": fit.residual,
-            "not_identifiable": fit.reason,
-            "tautological": self.tautological,
-        }
-
-    def merged(self, other: "LayerMeasurement") -> "LayerMeasurement":
-        """Merge with the same layer measured on other examples.
-
-        Raises:
-            InputError: If the weights differ or the sums do not fit.
-        """
-        if not _same(self.blocks, other.blocks) or not _same(self.initial, other.initial):
-            raise InputError(
-                f"merging measurements: layer {self.name!r} has other weights in the second measurement; wanted the "
-                "same network, and the same initial weights, on other examples; measure both parts at the same moment "
-                "of training with the same arguments."
-            )
-        coarser = max(self.gradient_dtype, other.gradient_dtype, key=lambda dtype: torch.finfo(dtype).eps)
-        start = self.start.merged(other.start) if self.start and other.start else None
-        return replace(self, sums=self.sums + other.sums, gradient_dtype=coarser, start=start)
-
     def decomposition(self, *, centered: bool = False, init_removed: bool = False) -> tuple[Spectrum, Eigenframe]:
-        """Return the spectrum and the frame that errors are read in; computed once, the frame in single precision."""
+        """Return the spectrum and the frame that errors are read in; computed once.
+
+        The frame is in single precision, its eigenvalues relative to the largest.
+        """
         key = (centered, init_removed)
         if key not in self._known:
-            spectrum, frame = self._decompose(reduce_weight(self.weights(init_removed=init_removed)), centered)
-            single = replace(frame, transform=frame.transform.float(), weight_gram=frame.weight_gram.float())
-            self._known[key] = spectrum, single
+            self.refuse_centering(centered)
+            weight = self.weights(init_removed=init_removed)
+            self._known[key] = decompose_sums(weight, self.sums, self.gradient_dtype, centered=centered)
         return self._known[key]
-
-    def _decompose(self, weight: ReducedWeight, centered: bool) -> tuple[Spectrum, Eigenframe]:
-        self.refuse_centering(centered)
-        factor = self.sums.mean_factor()
-        if factor is not None and not centered:
-            return decompose(weight, factor=factor, gradient_dtype=self.gradient_dtype)
-        whole = self.sums.mean_gram()
-        summands = max(whole.shape[-1], self.sums.examples)
-        rounding = rounding_cut(summands, self.gradient_dtype) * float(whole.norm()) if centered else 0.0
-        gram = self.sums.mean_gram(centered=centered)
-        return decompose(weight, gram=gram, gradient_dtype=self.gradient_dtype, gram_rounding=rounding)
-
-    def _error(self, gradient: Float[Tensor, "g k k"], frame: Eigenframe, centered: bool) -> float:
-        """Return the standard error of a read-out with this derivative by the AGOP in its eigenbasis."""
-        images = frame.transform
-        influences = self.sums.influences(images @ gradient.to(images) @ images.mT, centered=centered)
-        if len(influences) < FEWEST_FOR_ERRORS:
-            return float("nan")
-        return float((influences.square().mean() / self.sums.examples).sqrt())
 
     def refuse_centering(self, centered: bool) -> None:
         """Refuse to take out means that do not exist.
@@ -376,7 +326,3 @@ class LayerMeasurement:
                 "initial=state_dict (or the model before training) to measure()."
             )
         return self.blocks - self.initial
-
-
-def _same(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and torch.equal(a, b))

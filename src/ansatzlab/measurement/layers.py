@@ -1,5 +1,6 @@
 """Which layers of a network are measured, and why the others are not."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -61,6 +62,17 @@ def _by_example(rows: Tensor, examples: int) -> Tensor:
     return rows if len(rows) == examples else rows.reshape(examples, -1, *rows.shape[2:])
 
 
+def detached_copy(model: nn.Module) -> nn.Module:
+    """Copy a network, also where a hook keeps a computed weight in it, which `copy.deepcopy` alone refuses."""
+    computed = [
+        value
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
+
+
 def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, Layer], Mapping[str, str]]:
     """Choose the layers to measure.
 
@@ -91,8 +103,12 @@ def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, La
             inside.add(whole)
     if not known:
         held = sum(p.numel() for p in model.parameters())
+        reasons = dict.fromkeys(
+            why_not(m) for m in modules.values() if next(m.parameters(recurse=False), None) is not None
+        )
         raise ModelError(
-            f"measure: {type(model).__name__} has no layer to measure (it holds {held} parameters); wanted at least "
+            f"measure: {type(model).__name__} has no layer to measure (it holds {held} parameters"
+            f"{''.join(f'; {reason}' for reason in reasons)}); wanted at least "
             "one linear map, such as torch.nn.Linear or a convolution; check that the trained network itself is "
             "passed, not a wrapper around its output."
         )

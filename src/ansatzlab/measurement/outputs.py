@@ -96,6 +96,18 @@ def call(network: Callable[..., object], batch: Batch) -> object:
     return network(**batch) if isinstance(batch, Mapping) else network(batch[0])
 
 
+def first_example(batch: Batch, size: int) -> Batch:
+    """Return the first of so many examples; what has no row for each of them stays as it is."""
+    if isinstance(batch, Tensor):
+        return batch[:1]
+    if not isinstance(batch, Mapping):
+        return (batch[0][:1],)
+    return {
+        key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (size,) else value
+        for key, value in batch.items()
+    }
+
+
 def output_tensor(result: object, picker: OutputPicker, examples: int, index: int, *, check: bool = True) -> Tensor:
     """Find the tensor of outputs in what the model returned.
 

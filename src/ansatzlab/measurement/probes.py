@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
+from ansatzlab.errors import ModelError
 from ansatzlab.measurement.hooks import Use, visiting, watch
 from ansatzlab.measurement.layers import Layer, Selector, select_layers
 from ansatzlab.measurement.outputs import Batch, OutputPicker, batch_size, call, output_tensor
@@ -32,9 +33,11 @@ def probe_gradients(
 
     Yields:
         For each direction the gradients, in the order of the layers and their uses.
+
+    Raises:
+        ModelError: If the network does what `torch.func` cannot differentiate.
     """
-    probes = tuple(torch.zeros_like(use.outputs) for found in uses.values() for use in found)
-    pull = vjp(lambda *given: _with_probes(outputs, layers, uses, given), *probes)[1]
+    pull = _pull(outputs, layers, uses)
     for direction in directions:
         yield pull(direction)
 
@@ -62,6 +65,9 @@ def output_grams(
     Returns:
         For each layer K, shape (g, o, o), in the model's dtype.
 
+    Raises:
+        ModelError: If the network does what `torch.func` cannot differentiate.
+
     Cost:
         One forward pass for the shapes and one, with c backward passes at once, for the gradients.
 
@@ -86,15 +92,39 @@ def output_grams(
     def outputs() -> Tensor:
         return outputs_of(lambda *args, **kwargs: functional_call(model, dict(parameters), args, kwargs))
 
-    probes = tuple(torch.zeros_like(use.outputs) for calls in found.values() for use in calls)
-    pull = vjp(lambda *given: _with_probes(outputs, ran, found, given), *probes)[1]
-    directions = torch.eye(count, dtype=probes[0].dtype, device=probes[0].device)[:, None].expand(count, size, count)
+    pull = _pull(outputs, ran, found)
+    like = next(use.outputs for calls in found.values() for use in calls)
+    directions = torch.eye(count, dtype=like.dtype, device=like.device)[:, None].expand(count, size, count)
     gradients = iter(vmap(pull)(directions))
     grams = {}
     for name, calls in found.items():
         rows = [vmap(lambda g, layer=ran[name]: layer.output_rows(g, size))(next(gradients)) for _ in calls]
         grams[name] = torch.stack([torch.einsum("cnsgo,cnsgp->gop", part, part) for part in rows]).sum(0) / size
     return grams
+
+
+def _pull(
+    outputs: Callable[[], Tensor], layers: Mapping[str, Layer], uses: Mapping[str, list[Use]]
+) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """Return what takes a direction in output space to the gradient at each probe."""
+    probes = tuple(torch.zeros_like(use.outputs) for found in uses.values() for use in found)
+    try:
+        pull: Callable[[Tensor], tuple[Tensor, ...]] = vjp(
+            lambda *given: _with_probes(outputs, layers, uses, given), *probes
+        )[1]
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _NOT_IN_FUNC):
+            raise
+        raise ModelError(
+            f"measure(backend='probes'): torch.func cannot differentiate this model ({' '.join(str(error).split())}); "
+            "wanted no checkpointing and no autograd.Function without setup_context in it; switch these off, or "
+            "measure with backend='hooks'."
+        ) from error
+    return pull
+
+
+_NOT_IN_FUNC = ("saved tensor hooks", "functorch", "torch.func")
+"""Words of torch's own refusals, by which they are told from errors inside the model."""
 
 
 def _with_probes(

@@ -4,7 +4,6 @@ One example at a time, one output at a time, the gradient by a shift of what **e
 path are the choice of layers and how a kind reads rows; the identity ``G = Wᵀ K W`` and the sums are not.
 """
 
-import copy
 from collections.abc import Iterable
 
 import torch
@@ -12,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ansatzlab.linalg.psd import direct_sum
-from ansatzlab.measurement.hooks import visiting
+from ansatzlab.measurement.hooks import running_eagerly, visiting
 from ansatzlab.measurement.kinds import adjoint
-from ansatzlab.measurement.layers import Layer, Selector, select_layers
+from ansatzlab.measurement.layers import Layer, Selector, detached_copy, select_layers
 from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size, call, output_tensor
 from ansatzlab.shapes import InputGram
 
@@ -57,7 +56,7 @@ def reference_agop(
         tensor([[9., 9.],
                 [9., 9.]], dtype=torch.float64)
     """
-    twin = copy.deepcopy(model).double()
+    twin = detached_copy(model).double()
     chosen, _ = select_layers(twin, layers)
     shifts: dict[str, list[Tensor]] = {}
 
@@ -71,7 +70,7 @@ def reference_agop(
     squares: dict[str, Tensor] = {}
     means: dict[str, Tensor] = {}
     examples = 0
-    with visiting(chosen, shift_copy):
+    with running_eagerly(twin), visiting(chosen, shift_copy):
         for index, batch in enumerate(as_batches(batches)):
             for example in range(batch_size(batch, index)):
                 shifts.update({name: [] for name in chosen})

@@ -1,8 +1,11 @@
 """What a measurement returns: sums and weights of every layer, and why the others are not there."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
+
+import torch
+from torch import Tensor
 
 from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.measurement.layer import LayerMeasurement
@@ -55,12 +58,12 @@ class Measurement(Mapping[str, LayerMeasurement]):
                 f"merging measurements: got layers {list(self.layers)} and {list(other.layers)}; wanted the same; pass "
                 "the same layers= to both."
             )
-        merged = {name: layer.merged(other.layers[name]) for name, layer in self.layers.items()}
+        merged = {name: merge_layers(layer, other.layers[name]) for name, layer in self.layers.items()}
         return Measurement(layers=merged, skipped=self.skipped, outputs=self.outputs)
 
     def rows(self) -> list[dict[str, object]]:
         """Return one row per layer, ready for a table."""
-        return [layer.row() for layer in self.layers.values()]
+        return [layer_row(layer) for layer in self.layers.values()]
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything to one safetensors file (see `ansatzlab.measurement.storage`)."""
@@ -74,3 +77,53 @@ class Measurement(Mapping[str, LayerMeasurement]):
         from ansatzlab.measurement.storage import load
 
         return load(path)
+
+
+def merge_layers(first: LayerMeasurement, second: LayerMeasurement) -> LayerMeasurement:
+    """Merge the same layer measured on different examples.
+
+    Raises:
+        InputError: If the weights differ or the sums do not fit.
+    """
+    if not _same(first.blocks, second.blocks) or not _same(first.initial, second.initial):
+        raise InputError(
+            f"merging measurements: layer {first.name!r} has other weights in the second measurement; wanted the "
+            "same network, and the same initial weights, on other examples; measure both parts at the same moment "
+            "of training with the same arguments."
+        )
+    return replace(
+        first,
+        sums=first.sums + second.sums,
+        gradient_dtype=max(first.gradient_dtype, second.gradient_dtype, key=lambda dtype: torch.finfo(dtype).eps),
+        is_last=first.is_last and second.is_last,
+        start=merge_layers(first.start, second.start) if first.start and second.start else None,
+    )
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
+def layer_row(layer: LayerMeasurement) -> dict[str, object]:
+    """Return the layer as a row of a table: its spectrum against M, its best exponent, the counts behind them."""
+    spectrum, fit = layer.spectrum(), layer.fit_exponent()
+    return {
+        "layer": layer.name,
+        "kind": layer.kind,
+        "outputs": layer.height,
+        "inputs": layer.blocks.shape[-1],
+        "groups": layer.groups,
+        "examples": layer.sums.examples,
+        "positions": layer.positions,
+        "rank": spectrum.rank,
+        "eigenvalues": spectrum.eigenvalues.tolist(),
+        "energies": spectrum.energies.tolist(),
+        "off_energy": spectrum.off_energy,
+        "best_exponent": fit.value,
+        "best_exponent_low": fit.low,
+        "best_exponent_high": fit.high,
+        "best_exponent_error": fit.error,
+        "best_residual": fit.residual,
+        "not_identifiable": fit.reason,
+        "tautological": layer.tautological,
+    }

@@ -1,6 +1,5 @@
 """`measure`: every layer of a network in one pass over the data."""
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Literal, get_args
@@ -9,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ansatzlab.errors import InputError, UnknownNameError
+from ansatzlab.errors import InputError, ModelError, UnknownNameError
 from ansatzlab.measurement.gram import Accumulation
+from ansatzlab.measurement.hooks import running_eagerly
 from ansatzlab.measurement.kinds import Blocks
 from ansatzlab.measurement.layer import LayerMeasurement
-from ansatzlab.measurement.layers import Layer, Selector, select_layers
+from ansatzlab.measurement.layers import Layer, Selector, detached_copy, select_layers
 from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.seeds import Exact, Seeds
@@ -142,6 +142,7 @@ def _results(subject: Subject, before: Mapping[str, LayerMeasurement]) -> dict[s
             gradient_dtype=subject.coarsest,
             height=layer.blocks.shape[0] * layer.blocks.shape[1],
             ranges=layer.map.parts,
+            is_last=name in subject.last,
             start=before.get(name),
         )
     return found
@@ -157,7 +158,8 @@ def _initial(
     if set(model.state_dict()) <= set(state):
         for name, tensor in model.state_dict().items():
             _refuse_unfit(name, state[name], tensor)
-        twin = copy.deepcopy(model)
+        _refuse_hooked_weights(layers)
+        twin = detached_copy(model)
         twin.load_state_dict({name: state[name] for name in model.state_dict()})
         twins, _ = select_layers(twin, list(layers))
         return {name: layer.blocks for name, layer in twins.items()}, twin
@@ -166,6 +168,16 @@ def _initial(
         _refuse_unfit(layer.parameter_name, state.get(layer.parameter_name), layer.parameter)
         found[name] = layer.map.matrix(state[layer.parameter_name].detach())
     return found, None
+
+
+def _refuse_hooked_weights(layers: Mapping[str, Layer]) -> None:
+    for name, layer in layers.items():
+        computed = any(nn.utils.parametrize.is_parametrized(module) for module in layer.module.modules())
+        if not isinstance(layer.parameter, nn.Parameter) and not computed:
+            raise ModelError(
+                f"measure(initial=): the weight of layer {name!r} is set by a hook when the model runs, so it cannot "
+                "be read from a state dict; use torch.nn.utils.parametrizations, or leave the layer out with layers=."
+            )
 
 
 def _refuse_unfit(name: str, got: Tensor | None, wanted: Tensor) -> None:
@@ -186,8 +198,7 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
         for name, buffer in module.named_buffers(recurse=False)
     ]
     with ExitStack() as stack:
-        if any(type(m).__name__ == "OptimizedModule" or m._compiled_call_impl is not None for m in model.modules()):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(running_eagerly(model))
         stack.enter_context(torch.random.fork_rng(devices=devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())

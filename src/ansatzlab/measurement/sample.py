@@ -9,8 +9,9 @@ from torch import Tensor
 FLOATS = 2**22
 """How many numbers the sample of a layer may hold."""
 
-FEWEST, MOST = 16, 64
-"""How many examples are kept, depending on how much one of them takes."""
+FEWEST, USUAL, MOST = 16, 64, 512
+"""How many examples are kept, depending on how much one of them takes. A standard error from 50 examples with heavy
+tails is itself 30 to 50 % off, so that its intervals cover too little; more are kept where that is cheap."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class ExampleSample:
     places: Int[Tensor, " m"]
     stride: int
 
-    def quadratic(self, matrix: Float[Tensor, "g o o"]) -> Float[Tensor, " m"]:
-        """Return ``⟨D, S_x⟩`` for every kept example, S_x the second moment of its output gradients."""
-        matrix = matrix.float()
+    def quadratic(self, images: Float[Tensor, "g o k"], matrix: Float[Tensor, "g k k"]) -> Float[Tensor, " m"]:
+        """Return ``⟨E, Tᵀ S_x T⟩`` for every kept example, S_x the second moment of its output gradients."""
         if self.rows is None:
-            return torch.einsum("mgop,gop->m", self.squares, matrix)
-        return (torch.einsum("mqgo,gop->mqgp", self.rows, matrix) * self.rows).sum(dim=(1, 2, 3))
+            assert self.squares is not None
+            return torch.einsum("mgop,gop->m", self.squares, images @ matrix @ images.mT)
+        moved = torch.einsum("mqgo,gok->mqgk", self.rows, images)
+        return (torch.einsum("mqgk,gkl->mqgl", moved, matrix) * moved).sum(dim=(1, 2, 3))
 
     def directional(self) -> Float[Tensor, "m c g o"]:
         """Return the sum over positions for each direction."""
@@ -117,8 +119,9 @@ def _joined(first: Float[Tensor, "m q g o"], second: Float[Tensor, "k p g o"]) -
 
 def capacity(directions: int, positions: int, groups: int, width: int) -> int:
     """Return how many examples to keep of a layer of this size."""
-    one = groups * width * max(min(directions * positions, width), directions)
-    return min(MOST, max(FEWEST, FLOATS // max(one, 1)))
+    room = FLOATS // max(groups * width * max(min(directions * positions, width), directions), 1)
+    cheap = room // (4 if fits_as_rows(directions, positions, width) else 64)
+    return max(FEWEST, min(USUAL, room), min(MOST, cheap))
 
 
 def fits_as_rows(directions: int, positions: int, width: int) -> bool:
@@ -158,8 +161,11 @@ class RunningSample:
         if as_rows:
             self._rows.append(rows)
         else:
-            square = torch.einsum("msgo,msgp->mgop", rows, rows)
-            self._squares = square if self._squares is None else self._squares.add_(square)
+            each = rows.movedim(2, 1)
+            if self._squares is None:
+                self._squares = rows.new_zeros((*each.shape[:2], each.shape[-1], each.shape[-1]))
+            flat = each.flatten(0, 1)
+            self._squares.flatten(0, 1).baddbmm_(flat.mT, flat)
         if self._by_output is None:
             self._by_output = rows.new_zeros((len(rows), directions, *rows.shape[2:]))
         self._by_output[:, direction] += rows.sum(1)

@@ -13,9 +13,9 @@ from ansatzlab.measurement.gram import Accumulation, GradientSums, RunningSums
 from ansatzlab.measurement.hooks import Use, differentiate, refuse_constant, visiting, watch
 from ansatzlab.measurement.kinds import Blocks
 from ansatzlab.measurement.layers import Layer
-from ansatzlab.measurement.outputs import Batch, OutputPicker, call, describe, output_tensor
+from ansatzlab.measurement.outputs import Batch, OutputPicker, call, describe, first_example, output_tensor
 from ansatzlab.measurement.probes import probe_gradients
-from ansatzlab.measurement.seeds import Seeds, cotangents, count_directions, for_outputs
+from ansatzlab.measurement.seeds import Seeds, Signs, cotangents, count_directions, for_outputs
 from ansatzlab.measurement.selfcheck import check_batch
 
 Backend = Literal["hooks", "probes"]
@@ -41,6 +41,8 @@ class Subject:
         outputs: Which outputs were differentiated, in words.
         bases: For each tall layer an orthonormal basis of its column space, shape (o, q).
         coarsest: The coarsest dtype in which a layer computed.
+        last: Under random signs, the layers whose output gradients are the signs themselves: K is a multiple of the
+            identity but for the signs' error.
     """
 
     model: nn.Module
@@ -55,8 +57,10 @@ class Subject:
     outputs: str = ""
     bases: dict[str, Tensor] = field(default_factory=dict)
     coarsest: torch.dtype = torch.float64
+    last: set[str] = field(default_factory=set)
     _sums: dict[str, RunningSums] = field(default_factory=dict)
     _connected: set[str] = field(default_factory=set)
+    _direction: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
 
     def forward(self, batch: Batch, size: int, index: int) -> Tensor:
         """Compute the tensor of outputs on a batch."""
@@ -72,7 +76,7 @@ class Subject:
             picked = self.forward(batch, size, index)
         outputs = picked.reshape(size, -1)
         if not self._sums:
-            self._begin(watched, size, describe(picked), outputs.shape[1])
+            self._begin(watched, size, describe(picked), outputs.shape[1], self._shared(watched, batch, size))
         uses = {name: watched[name] for name in self.layers}
         self._refuse_unread(uses, size)
         refuse_constant(outputs)
@@ -80,13 +84,14 @@ class Subject:
             check_batch(
                 self.model, lambda model: self._outputs(model, batch, size, index), self.layers, outputs.detach()
             )
-        directions = cotangents(self.seeds, outputs, picked, batch, index)
+        directions = self._noted(cotangents(self.seeds, outputs, picked, batch, index))
         gradients: Iterator[tuple[Tensor | None, ...]]
         count = count_directions(self.seeds, outputs.shape[1])
         if self.backend == "probes":
-            gradients = probe_gradients(
+            probed = probe_gradients(
                 lambda: self._outputs(self.model, batch, size, index), self.layers, uses, directions
             )
+            gradients = _where_reached(probed, outputs, uses)
         else:
             handles = [use.outputs for found in uses.values() for use in found]
             gradients = differentiate(outputs, directions, count, handles)
@@ -114,14 +119,39 @@ class Subject:
         assert first is not None
         return first, second
 
+    def _noted(self, directions: Iterator[Tensor]) -> Iterator[Tensor]:
+        for direction in directions:
+            self._direction = direction
+            yield direction
+
     def _outputs(self, model: object, batch: Batch, size: int, index: int) -> Float[Tensor, "n c"]:
         assert callable(model)
         return output_tensor(call(model, batch), self.output, size, index).reshape(size, -1)
 
-    def _begin(self, uses: Mapping[str, list[Use]], size: int, outputs: str, count: int) -> None:
+    def _shared(self, uses: Mapping[str, list[Use]], batch: Batch, size: int) -> set[str]:
+        """Name the embeddings of something that examples share (places), though its rows would fit the examples.
+
+        They are told by one example alone: what they return stays as long.
+        """
+        doubtful = {
+            name: layer
+            for name, layer in self.layers.items()
+            if layer.map.kind == "embedding" and any(use.outputs.ndim == 2 for use in uses[name]) and size > 1
+        }
+        if not doubtful or not self.may_drop:
+            return set()
+        with watch(doubtful) as alone, torch.no_grad():
+            call(self.model, first_example(batch, size))
+        return {
+            name
+            for name in doubtful
+            if [use.outputs.shape for use in alone[name]] == [use.outputs.shape for use in uses[name]]
+        }
+
+    def _begin(self, uses: Mapping[str, list[Use]], size: int, outputs: str, count: int, shared: set[str]) -> None:
         self.outputs, self.seeds = outputs, for_outputs(self.seeds, count)
         for name, layer in list(self.layers.items()):
-            reason = _why_unusable(layer, uses[name], size) if self.may_drop else ""
+            reason = _why_unusable(layer, uses[name], size, name in shared) if self.may_drop else ""
             if reason:
                 self.skipped[name] = reason
                 del self.layers[name]
@@ -131,6 +161,7 @@ class Subject:
                 "one; call modules rather than their weights."
             )
         directions = count_directions(self.seeds, count)
+        self.last = set(self.layers) if isinstance(self.seeds, Signs) else set()
         self._sums = {name: RunningSums(directions, self.accumulation) for name in self.layers}
         for name, layer in self.layers.items():
             stacked = torch.cat([layer.blocks, *([self.initial[name]] if name in self.initial else [])], dim=-1)
@@ -172,20 +203,20 @@ class Subject:
                     gradient = next(at)
                     if gradient is not None:
                         self._connected.add(name)
-                    rows = self._rows(name, torch.zeros_like(use.outputs) if gradient is None else gradient, size)
-                    self._sums[name].add(rows.detach(), direction)
+                    tensor = torch.zeros_like(use.outputs) if gradient is None else gradient.detach()
+                    rows = self.layers[name].output_rows(tensor, size)
+                    if name in self.last and not _is_multiple(rows, self._direction):
+                        self.last.remove(name)
+                    self._sums[name].add(self._in_basis(name, rows), direction)
         for sums in self._sums.values():
             sums.close(size)
 
     def _shape(self, name: str, use: Use, size: int) -> tuple[int, int, int, int]:
-        """Return the shape of the rows of a use, without computing them."""
-        layer = self.layers[name]
-        with torch.device("meta"):
-            _, positions, groups, width = layer.output_rows(torch.empty(use.outputs.shape), size).shape
+        """Return the shape of the rows of a use."""
+        _, positions, groups, width = self.layers[name].output_rows(use.outputs.detach(), size).shape
         return size, positions, groups, self.bases[name].shape[1] if name in self.bases else width
 
-    def _rows(self, name: str, tensor: Tensor, size: int) -> Float[Tensor, "n s g o"]:
-        rows = self.layers[name].output_rows(tensor.detach(), size)
+    def _in_basis(self, name: str, rows: Float[Tensor, "n s g o"]) -> Float[Tensor, "n s g _q"]:
         basis = self.bases.get(name)
         return rows if basis is None else rows.double() @ basis.to(rows.device)
 
@@ -208,14 +239,33 @@ class Subject:
             self.bases.pop(name, None)
 
 
+def _where_reached(
+    probed: Iterator[tuple[Tensor, ...]], outputs: Float[Tensor, "n c"], uses: Mapping[str, list[Use]]
+) -> Iterator[tuple[Tensor | None, ...]]:
+    """Put None, as autograd does, where no path leads; a probe has a zero gradient there."""
+    handles = [use.outputs for found in uses.values() for use in found]
+    reached = torch.autograd.grad(outputs.sum(), handles, allow_unused=True)
+    for gradients in probed:
+        yield tuple(found if way is not None else None for found, way in zip(gradients, reached, strict=True))
+
+
+def _is_multiple(rows: Float[Tensor, "n s g o"], direction: Float[Tensor, "n c"]) -> bool:
+    """Whether the gradients at every position are a multiple of the direction that was differentiated."""
+    if rows.shape[2:] != (1, direction.shape[1]):
+        return False
+    wanted = direction.to(rows)[:, None]
+    factors = (rows[:, :, 0] * wanted).sum(-1, keepdim=True) / wanted.square().sum(-1, keepdim=True)
+    return torch.allclose(rows[:, :, 0], factors * wanted)
+
+
 def _coarseness(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps
 
 
-def _why_unusable(layer: Layer, uses: list[Use], size: int) -> str:
+def _why_unusable(layer: Layer, uses: list[Use], size: int, shared: bool) -> str:
     if not uses:
         return "never ran as a module in the forward pass"
-    shared = any(len(use.outputs) == 1 < size for use in uses)
+    shared |= any(len(use.outputs) == 1 < size for use in uses)
     if shared or (layer.map.kind == "embedding" and any(len(use.outputs) % size for use in uses)):
         return "runs once for all examples, on an input that they share"
     return ""

@@ -1,5 +1,6 @@
 """What a score says once it is held against what geometry alone would give: a verdict in words."""
 
+import math
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import torch
 
 from ansatzlab.errors import InputError
-from ansatzlab.linalg.null import HaarNull, haar_null, rotated_gram
+from ansatzlab.linalg.null import HaarNull, haar_null, rotated_factor, rotated_gram
 from ansatzlab.linalg.spectrum import decompose, reduce_weight
 from ansatzlab.measurement.convention import Alignment, Convention
 from ansatzlab.measurement.layer import LayerMeasurement
@@ -38,8 +39,8 @@ class Criteria:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged by."""
-        if self.draws < 2 or self.largest_residual < 0:
-            raise InputError(f"{self}: wanted at least two draws and a residual ≥ 0.")
+        if self.draws < 2 or not 0 <= self.largest_residual < 1 or not math.isfinite(self.least_z):
+            raise InputError(f"{self}: wanted at least two draws, a residual in [0, 1) and a finite z.")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class StructuralNull:
 
     Definition:
         ``K`` is replaced by ``Q K Qᵀ``, Q Haar on the layer's outputs (block by block); this keeps both spectra.
+
+    Conventions:
+        A layer that was reduced to its column space is turned within it, and the spectrum that is kept is that of K
+        there. z is in units of a standard deviation that is itself estimated from the draws.
 
     Attributes:
         mean: Of the alignment.
@@ -96,7 +101,10 @@ def judge(layer: LayerMeasurement, convention: Convention, criteria: Criteria | 
         *holds*: residual ≤ 0.1 at the exponent and at least 3 sd beyond the structural null. *aligned*: beyond the null
         with a larger residual. *no better than null*: neither. Before any of these: *collapsed* (no weights or no
         gradients left), *tautological* (the AGOP is a multiple of ``WᵀW`` whatever the weights), *not identifiable*
-        (the spectrum fits every exponent), *unsupported* (the gradients are too coarse to be read).
+        (the spectrum fits every exponent, or W − W₀ is zero), *unsupported* (the gradients are too coarse to be read).
+
+    Conventions:
+        Judged by the scale-free residual whatever the comparator: Pearson and traceless cosines have no residual.
 
     Args:
         layer: The layer.
@@ -116,29 +124,40 @@ def judge(layer: LayerMeasurement, convention: Convention, criteria: Criteria | 
         The nulls are derived in docs/devdocs/nulls.md.
     """
     criteria = criteria or Criteria()
-    weights = layer.weights(init_removed=convention.init_removed)
+    layer.weights(init_removed=convention.init_removed)
     layer.refuse_centering(convention.centered)
     try:
         alignment = layer.read(convention)
     except InputError as error:
         return Verdict("unsupported", str(error), None, None, None, None, criteria)
     start = layer.start.read(convention) if layer.start is not None and not convention.init_removed else None
-    if alignment.rank == 0 or not bool(weights.any()):
-        why = "the AGOP is zero: the outputs no longer depend on this layer"
-        return Verdict("collapsed", why, alignment, None, None, start, criteria)
-    if layer.initial is not None and float(layer.blocks.norm()) < COLLAPSED * float(layer.initial.norm()):
-        why = f"its weights shrank to {float(layer.blocks.norm() / layer.initial.norm()):.1e} of their initial norm"
-        return Verdict("collapsed", why, alignment, None, None, start, criteria)
-    if layer.tautological:
-        why = "the output gradients are isotropic, as in a last layer: exponent 1 fits any weights"
-        return Verdict("tautological", why, alignment, None, None, start, criteria)
-    fit = layer.fit_exponent(centered=convention.centered, init_removed=convention.init_removed)
-    if not fit.identifiable:
-        return Verdict("not identifiable", fit.reason, alignment, None, None, start, criteria)
+    nothing = _nothing_to_judge(layer, convention)
+    if nothing is not None:
+        return Verdict(*nothing, alignment, None, None, start, criteria)
     null = structural_null(layer, alignment, criteria)
     spectrum = layer.spectrum(centered=convention.centered, init_removed=convention.init_removed)
     word, reason = _weigh(alignment, null, criteria)
     return Verdict(word, reason, alignment, null, haar_null(spectrum, convention.exponent), start, criteria)
+
+
+def _nothing_to_judge(layer: LayerMeasurement, convention: Convention) -> tuple[Word, str] | None:
+    """Return why a score would mean nothing, if so."""
+    centered, init_removed = convention.centered, convention.init_removed
+    if not layer.blocks.any():
+        return "collapsed", "the weights are zero"
+    if not layer.weights(init_removed=init_removed).any():
+        return "not identifiable", "W − W₀ is zero: nothing was learned"
+    if layer.spectrum(init_removed=init_removed).rank == 0:
+        return "collapsed", "the AGOP is zero: the outputs no longer depend on this layer"
+    if layer.initial is not None and float(layer.blocks.norm()) < COLLAPSED * float(layer.initial.norm()):
+        share = float(layer.blocks.norm() / layer.initial.norm())
+        return "collapsed", f"its weights shrank to {share:.1e} of their initial norm"
+    if layer.tautological:
+        return "tautological", "the output gradients are isotropic, as in a last layer: exponent 1 fits any weights"
+    fit = layer.fit_exponent(centered=centered, init_removed=init_removed)
+    if centered and fit.rank == 0:
+        return "not identifiable", "the centred AGOP is zero: every example has the same gradients"
+    return None if fit.identifiable else ("not identifiable", fit.reason)
 
 
 def structural_null(layer: LayerMeasurement, alignment: Alignment, criteria: Criteria) -> StructuralNull:
@@ -147,9 +166,15 @@ def structural_null(layer: LayerMeasurement, alignment: Alignment, criteria: Cri
     generator = torch.Generator().manual_seed(criteria.seed)
     weight = reduce_weight(layer.weights(init_removed=convention.init_removed))
     gram = layer.sums.mean_gram(centered=convention.centered)
+    factor = None if convention.centered else layer.sums.mean_factor()
     values, residuals = [], []
     for _ in range(criteria.draws):
-        spectrum, _frame = decompose(weight, gram=rotated_gram(gram, generator), gradient_dtype=layer.gradient_dtype)
+        if factor is None:
+            turned = rotated_gram(gram, generator)
+            spectrum, _ = decompose(weight, gram=turned, gradient_dtype=layer.gradient_dtype)
+        else:
+            turned = rotated_factor(factor, generator)
+            spectrum, _ = decompose(weight, factor=turned, gradient_dtype=layer.gradient_dtype)
         values.append(spectrum.alignment(convention.exponent, convention.comparator))
         residuals.append(spectrum.residual(convention.exponent))
     spread = stdev(residuals)

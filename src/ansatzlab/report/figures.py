@@ -18,9 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.lines import Line2D
 
+from ansatzlab.atomic import write_atomically
 from ansatzlab.errors import InputError
 from ansatzlab.laws.law import Curve, Figure
-from ansatzlab.store.atomic import write_atomically
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours for colour-blind readers, less yellow (lost on white) and black (lost on a dark page)."""

@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from ansatzlab.laws.law import Figure, Finding, Law, overall
-from ansatzlab.report.figures import count_undrawn, to_plotly
-from ansatzlab.report.verdicts import MARKS, MISSING, counting, format_spread, format_value, group_by_claim, tally
+from ansatzlab.report.templates import render
+from ansatzlab.report.verdicts import MARKS, counting, group_by_claim, tally
 
 
 def render_page(law: Law, findings: Sequence[Finding], figures: Sequence[Figure], facts: Mapping[str, str]) -> str:
@@ -32,31 +28,14 @@ def render_page(law: Law, findings: Sequence[Finding], figures: Sequence[Figure]
     Cost:
         About 5 MB with figures, nearly all of it Plotly.
     """
-    plots = [{"figure": figure, "json": to_plotly(figure), "undrawn": count_undrawn(figure)} for figure in figures]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            law=law,
-            outcome=overall(findings),
-            tally=tally(findings),
-            groups=group_by_claim(findings),
-            plots=plots,
-            facts=dict(facts),
-            plotly=Markup(get_plotlyjs()) if figures else "",
-        )
+    return render(
+        "page.html",
+        figures=figures,
+        facts=facts,
+        law=law,
+        outcome=overall(findings),
+        tally=tally(findings),
+        groups=group_by_claim(findings),
+        MARKS=MARKS,
+        counting=counting,
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("ansatzlab.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    environment.filters["number"] = format_value
-    environment.globals.update(MARKS=MARKS, MISSING=MISSING, counting=counting, spread=format_spread)
-    return environment

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ansatzlab.atomic import is_temporary, remove_stale_temporaries, write_atomically
 from ansatzlab.errors import DamagedFileWarning, StoreError
-from ansatzlab.store.atomic import is_temporary, remove_stale_temporaries, write_atomically
 from ansatzlab.store.provenance import provenance
 from ansatzlab.store.schema import SCHEMA_VERSION, check_schema, to_table, unite
 

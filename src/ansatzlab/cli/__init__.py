@@ -1,27 +1,28 @@
 """The command line: ``ansatz``.
 
 Exit codes of ``verify`` and ``report``: 0 every counting claim holds, 1 one fails, 2 inconclusive, 3 error, 130 stopped
-by Ctrl-C.
+by Ctrl-C. Of every other command: 0 done, 3 error, 130 stopped.
 """
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from ansatzlab import __version__
-from ansatzlab.errors import AnsatzError, InputError
+from ansatzlab.cli.console import ERROR, Outcome, Output, exit_codes, finish, messages
+from ansatzlab.cli.measurement import measure_command
+from ansatzlab.errors import InputError
 from ansatzlab.laws.law import Budget
 from ansatzlab.laws.registry import LAWS, get_law
 from ansatzlab.report.verdicts import tally, verdict_notes, verdict_table
@@ -29,8 +30,8 @@ from ansatzlab.sweeps.run import Progress
 from ansatzlab.verification import Report, rebuild, verify
 
 EXIT_CODES = {"HOLDS": 0, "FAILS": 1, "INCONCLUSIVE": 2}
-ERROR, STOPPED = 3, 130
 USAGE = 2
+GO_ON = "stopped; every finished run is kept, and the same command goes on from here."
 
 app = typer.Typer(
     help="A laboratory for the laws of feature learning.",
@@ -38,20 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-messages = Console(stderr=True, highlight=False)
-
-
-class Output(Console):
-    """Standard output whose reader may leave early (``| head``): the rest is dropped and the exit code stays."""
-
-    def on_broken_pipe(self) -> None:
-        """Write the rest nowhere."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class Outcome(SystemExit):
-    """The end of a command that ran, told apart from the parser's own exits."""
 
 
 def main() -> None:
@@ -94,7 +81,7 @@ def verify_command(
 ) -> None:
     """Run a law's experiments, judge its claims and write the report. Call again to resume."""
     budget: Budget = "full" if full else "quick"
-    with _exit_codes(), _live(quiet=as_json) as progress:
+    with exit_codes(GO_ON), _live(quiet=as_json) as progress:
         settings = dict(_setting(change) for change in changes or [])
         report = verify(law, budget=budget, data=data, out=out, settings=settings, progress=progress)
     _finish(report, as_json)
@@ -106,9 +93,12 @@ def report_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, nothing else.")] = False,
 ) -> None:
     """Judge the runs that a folder holds and write its report again, without running anything."""
-    with _exit_codes():
+    with exit_codes(GO_ON):
         report = rebuild(folder)
     _finish(report, as_json)
+
+
+app.command("measure")(measure_command)
 
 
 @app.command("laws")
@@ -117,7 +107,7 @@ def laws_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List the laws that can be verified, or one law's claims and settings."""
-    with _exit_codes():
+    with exit_codes(GO_ON):
         chosen = list(LAWS.values()) if law is None else [get_law(law)]
     if as_json:
         described = [
@@ -166,19 +156,6 @@ def _setting(change: str) -> tuple[str, object]:
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn an error into one line and exit code 3, and Ctrl-C into a word on how to go on."""
-    try:
-        yield
-    except AnsatzError as error:
-        messages.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise Outcome(ERROR) from None
-    except KeyboardInterrupt:
-        messages.print("stopped; every finished run is kept, and the same command goes on from here.")
-        raise Outcome(STOPPED) from None
-
-
-@contextmanager
 def _live(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """Show one live line: runs done, those that went wrong, time left."""
     columns = (
@@ -206,10 +183,7 @@ def _live(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
 
 def _finish(report: Report, as_json: bool) -> None:
-    with suppress(BrokenPipeError):
-        _show(report, as_json)
-        sys.stdout.flush()
-    raise Outcome(EXIT_CODES[report.outcome])
+    finish(partial(_show, report, as_json), EXIT_CODES[report.outcome])
 
 
 def _show(report: Report, as_json: bool) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ansatzlab import atomic
+from ansatzlab.atomic import is_temporary, remove_stale_temporaries, write_atomically
 from ansatzlab.errors import StoreError
-from ansatzlab.store import atomic
-from ansatzlab.store.atomic import is_temporary, remove_stale_temporaries, write_atomically
 
 
 def names(folder):
@@ -156,7 +156,7 @@ def test_other_names_are_not_temporaries(name):
 
 def test_a_writer_killed_before_the_name_is_given_leaves_a_temporary_that_is_cleared(tmp_path):
     code = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom ansatzlab.store.atomic import write_atomically\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom ansatzlab.atomic import write_atomically\n"
         "def hang(descriptor):\n    print('content written', flush=True)\n    time.sleep(60)\n"
         "os.fsync = hang\nwrite_atomically(Path(sys.argv[1]) / 'file', b'x' * 100_000)\n"
     )
