@@ -19,7 +19,7 @@ from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.seeds import Exact, Signs
 
 POPULATION, SAMPLE, TRIALS = 20_000, 1000, 300
-LAYERS = ["0", "2"]
+LAYERS = ("0", "2")
 LOWEST, HIGHEST = 0.90, 0.99
 
 
@@ -75,6 +75,7 @@ class Way:
     signs: int = 0
     weighted: bool = False
     halves: bool = False
+    layers: tuple[str, ...] = LAYERS
 
 
 def measured(way, trial) -> Measurement:
@@ -85,7 +86,9 @@ def measured(way, trial) -> Measurement:
         seeds = Signs(way.signs, seed=2 * trial + half) if way.signs else Exact()
         weights = found.weights[places] if way.weighted else None
         batches = [found.inputs[places]]
-        parts.append(measure(found.model, batches, layers=LAYERS, seeds=seeds, example_weights=weights, check="never"))
+        parts.append(
+            measure(found.model, batches, layers=way.layers, seeds=seeds, example_weights=weights, check="never")
+        )
     return parts[0] + parts[1] if way.halves else parts[0]
 
 
@@ -115,11 +118,11 @@ def exact(network, weighted) -> Measurement:
 def coverage(way):
     """The share of samples whose interval covers the population's value, for each layer and read-out."""
     whole = exact(way.network, way.weighted)
-    wanted = {name: readouts(whole[name], centered=not way.signs) for name in LAYERS}
+    wanted = {name: readouts(whole[name], centered=not way.signs) for name in way.layers}
     covered: dict[tuple[str, str], list[bool]] = {}
     for trial in range(TRIALS):
         sample = measured(way, trial)
-        for name in LAYERS:
+        for name in way.layers:
             for what, (value, error) in readouts(sample[name], centered=not way.signs).items():
                 covered.setdefault((name, what), []).append(abs(value - wanted[name][what][0]) <= 1.96 * error)
     return {key: sum(found) / TRIALS for key, found in covered.items()}
@@ -127,12 +130,12 @@ def coverage(way):
 
 WAYS = {
     "exact": Way("mlp"),
-    "weighted examples": Way("mlp", weighted=True),
-    "two halves merged": Way("mlp", halves=True),
+    "weighted examples": Way("mlp", weighted=True, layers=("2",)),
+    "two halves merged": Way("mlp", halves=True, layers=("0",)),
     "one sign": Way("mlp", signs=1),
-    "four signs": Way("mlp", signs=4),
+    "four signs": Way("mlp", signs=4, layers=("2",)),
     "convolutions, exact": Way("conv"),
-    "convolutions, one sign": Way("conv", signs=1),
+    "convolutions, one sign": Way("conv", signs=1, layers=("0",)),
 }
 
 

@@ -211,3 +211,24 @@ def test_the_directions_are_counted():
     for seeds, wanted in ((Exact(), 7), (Signs(3), 3), (Output(2), 1), (LossGradient(lambda y, _: y.sum(1)), 1)):
         assert seeds_module.count_directions(seeds, 7) == wanted
         assert directions(seeds, 7).shape == (EXAMPLES, wanted, 7)
+
+
+@pytest.mark.parametrize(
+    ("output", "tautological"),
+    [
+        (None, True),
+        (Outputs(positions="last"), True),
+        (Outputs(positions="mean"), True),
+        (lambda y: y[:, :, :5], False),
+        (functional.softplus, False),
+    ],
+    ids=["each position", "the last", "their mean", "some outputs", "behind a nonlinearity"],
+)
+def test_a_last_layer_is_tautological_under_signs_too(output, tautological: bool):
+    """There K is the signs' own second moment: a multiple of the identity but for their error."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 6)).double()
+        x = torch.randn(20, 4, 5, dtype=torch.float64)
+    measured = measure(model, x.split(7), seeds=Signs(2), output=output)
+    assert [layer.tautological for layer in measured.values()] == [False, tautological]

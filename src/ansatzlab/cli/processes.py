@@ -4,15 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 import torch
-from torch import distributed
 
 from ansatzlab.errors import InputError
+from ansatzlab.measurement.distributed import process_group, reduce_measurement
 from ansatzlab.measurement.result import Measurement
 
-PATIENCE = timedelta(minutes=30)
+PATIENCE_SECONDS = 1800.0
 """How long a process waits for the others; they may have longer batches."""
 
 
@@ -38,6 +37,7 @@ def one_of_several() -> Iterator[Process]:
 
     Raises:
         InputError: If the environment names several processes but not which one this is.
+        AnsatzError: If the other processes cannot be reached.
     """
     world = os.environ.get("WORLD_SIZE", "1")
     rank = os.environ.get("RANK", "0" if world == "1" else "")
@@ -46,15 +46,8 @@ def one_of_several() -> Iterator[Process]:
             f"the environment says WORLD_SIZE={world!r} and RANK={rank!r}; wanted what torchrun sets; unset both to "
             "run in one process."
         )
-    process = Process(int(rank), int(world))
-    if process.world == 1:
-        yield process
-        return
-    distributed.init_process_group("gloo", timeout=PATIENCE)
-    try:
-        yield process
-    finally:
-        distributed.destroy_process_group()
+    with process_group(PATIENCE_SECONDS) as (own, count):
+        yield Process(own, count)
 
 
 def device_of(process: Process, asked: str) -> torch.device:
@@ -77,8 +70,4 @@ def device_of(process: Process, asked: str) -> torch.device:
 
 def sum_over_processes(measurement: Measurement, process: Process) -> Measurement:
     """Return the measurement of all processes' examples; every process has to call it."""
-    if process.world == 1:
-        return measurement
-    from ansatzlab.measurement.distributed import reduce_measurement
-
-    return reduce_measurement(measurement)
+    return measurement if process.world == 1 else reduce_measurement(measurement)

@@ -84,12 +84,12 @@ class ExampleSample:
         )
 
     def __add__(self, other: "ExampleSample") -> "ExampleSample":
-        """Join two samples at the coarser of their strides."""
+        """Join two samples at the coarser of their strides, or a coarser one still where they are too many."""
         stride = max(self.stride, other.stride)
         first, second = self.thinned(stride), other.thinned(stride)
         if (first.rows is None) != (second.rows is None):
             first, second = first.squared(), second.squared()
-        return ExampleSample(
+        joined = ExampleSample(
             rows=None if first.rows is None or second.rows is None else _joined(first.rows, second.rows),
             squares=None
             if first.squares is None or second.squares is None
@@ -101,6 +101,7 @@ class ExampleSample:
             places=torch.cat([first.places, second.places]),
             stride=stride,
         )
+        return joined if len(joined.places) <= MOST else joined.thinned(2 * stride)
 
     def squared(self) -> "ExampleSample":
         """Return the same sample with second moments instead of rows."""

@@ -250,11 +250,12 @@ def _where_reached(
 
 
 def _is_multiple(rows: Float[Tensor, "n s g o"], direction: Float[Tensor, "n c"]) -> bool:
-    """Whether the gradients at every position are a multiple of the direction that was differentiated."""
-    if rows.shape[2:] != (1, direction.shape[1]):
+    """Whether the gradient at every position is a multiple of the signs of all outputs, or of that position's own."""
+    _, positions, groups, width = rows.shape
+    if groups > 1 or direction.shape[1] not in (width, positions * width):
         return False
-    wanted = direction.to(rows)[:, None]
-    factors = (rows[:, :, 0] * wanted).sum(-1, keepdim=True) / wanted.square().sum(-1, keepdim=True)
+    wanted = direction.to(rows).reshape(len(rows), -1, width)
+    factors = (rows[:, :, 0] * wanted).mean(-1, keepdim=True) / wanted.square().mean(-1, keepdim=True)
     return torch.allclose(rows[:, :, 0], factors * wanted)
 
 
