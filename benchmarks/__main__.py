@@ -1,7 +1,12 @@
-"""Run every benchmark, print a table and write the figures to ``benchmarks/results/``: ``python -m benchmarks``."""
+"""Run benchmarks, print a table, write the figures to ``benchmarks/results/``: ``python -m benchmarks [NAME …]``.
+
+Without a name all of them run. Figures of a run by name are merged into what the others left.
+"""
 
 import json
 import platform
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -9,24 +14,49 @@ from rich.console import Console
 from rich.table import Table
 
 from ansatzlab.store.provenance import provenance
-from benchmarks import measure_layers, train_linear
+from benchmarks.timing import Row
 
 RESULTS = Path(__file__).parent / "results"
+NAMES = (
+    "floor",
+    "measure_mlp",
+    "measure_vgg",
+    "measure_transformer",
+    "measure_signs",
+    "measure_scaling",
+    "train_linear",
+)
 
 
-def main() -> None:
+def as_text(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def cells(row: Row) -> list[str]:
+    """Return a row's cells; a figure that a benchmark does not have is left empty."""
+    numbers = [as_text(row[key]) if key in row else "" for key in ("slow_seconds", "our_seconds", "ratio")]
+    notes = "\n".join(f"{key} {as_text(value)}" for key, value in row.get("notes", {}).items())
+    return [row["benchmark"], row["case"], *numbers, notes]
+
+
+def main(names: list[str]) -> None:
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        sys.exit(f"unknown benchmarks {', '.join(unknown)}; there are {', '.join(NAMES)}")
     torch.set_num_threads(1)
-    rows = [row for benchmark in (measure_layers, train_linear) for row in benchmark.run()]
-    table = Table("benchmark", "case", "slow way, s", "ours, s", "ratio")
-    for row in rows:
-        numbers = (f"{row['slow_seconds']:.4f}", f"{row['our_seconds']:.4f}", f"{row['ratio']:.1f}×")
-        table.add_row(row["benchmark"], row["case"], *numbers)
+    path = RESULTS / f"{platform.machine()}-cpu.json"
+    benchmarks = json.loads(path.read_text()).get("benchmarks", {}) if names and path.exists() else {}
+    table = Table("benchmark", "case", "slow way, s", "ours, s", "ratio", "notes", show_lines=True)
+    for name in names or NAMES:
+        rows = list(import_module(f"benchmarks.{name}").run())
+        benchmarks[name] = {"provenance": provenance(), "threads": 1, "rows": rows}
+        for row in rows:
+            table.add_row(*cells(row))
     Console().print(table)
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{platform.machine()}-cpu.json"
-    path.write_text(json.dumps({"provenance": provenance(), "threads": 1, "rows": rows}, indent=2) + "\n")
+    path.write_text(json.dumps({"benchmarks": benchmarks}, indent=2) + "\n")
     Console().print(f"written to {path}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -8,7 +8,7 @@ from ansatzlab.data.registry import load
 from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.init import initialize
 from ansatzlab.training.objective import LOSSES, LinearSquareLoss, NetworkLoss
-from benchmarks.timing import compare
+from benchmarks.timing import Case, compare
 
 GRADIENTS = 50
 
@@ -23,8 +23,10 @@ def run() -> Iterator[dict[str, object]]:
         for got, wanted in zip(ours(weights)[1], slow(weights)[1], strict=True):
             torch.testing.assert_close(got, wanted)
         yield compare(
-            f"{GRADIENTS} gradients, linear network of depth 4",
-            f"width 32, n = {n}",
-            slow=lambda slow=slow, weights=weights: [slow(weights) for _ in range(GRADIENTS)],
-            ours=lambda ours=ours, weights=weights: [ours(weights) for _ in range(GRADIENTS)],
+            Case(
+                f"{GRADIENTS} gradients, linear network of depth 4",
+                f"width 32, n = {n}",
+                slow=lambda slow=slow, weights=weights: [slow(weights) for _ in range(GRADIENTS)],
+                ours=lambda ours=ours, weights=weights: [ours(weights) for _ in range(GRADIENTS)],
+            )
         )
