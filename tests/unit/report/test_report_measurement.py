@@ -409,7 +409,8 @@ def test_the_verdicts_come_first_then_the_figures_the_pictures_and_the_provenanc
 
 def test_every_row_is_shown_in_full(full, rows):
     for row in rows:
-        cells = f"{row.layer} {row.kind} {row.outputs}×{row.inputs} {row.rank} {format_estimate(row.value, row.error)}"
+        shown = format_estimate(row.value, row.error)
+        cells = f"{row.layer} {row.verdict} {row.kind} {row.outputs}×{row.inputs} {row.rank} {shown}"
         assert cells in full.text
         assert row.reason in full.text
     assert "LayerNorm" in full.text
