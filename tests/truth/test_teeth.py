@@ -11,7 +11,6 @@ from ansatzlab.laws import law as law_module
 from ansatzlab.laws.registry import get_law
 from ansatzlab.laws.tansley2025nfa import statistics
 from ansatzlab.linalg import psd, spectrum
-from ansatzlab.measurement import layer as layer_module
 from ansatzlab.measurement import run, subject
 from ansatzlab.measurement.gram import GradientSums
 from ansatzlab.measurement.reference import reference_agop
@@ -61,7 +60,7 @@ def missing_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def outer_for_inner_gram(monkeypatch: pytest.MonkeyPatch) -> None:
     original = spectrum.reduce_weight
-    monkeypatch.setattr(layer_module, "reduce_weight", lambda weight: original(weight.mT.contiguous()))
+    monkeypatch.setattr(spectrum, "reduce_weight", lambda weight: original(weight.mT.contiguous()))
 
 
 def exponent_of_the_next_layer(monkeypatch: pytest.MonkeyPatch) -> None:
