@@ -209,6 +209,13 @@ def test_the_table_fits_a_narrow_terminal_and_breaks_no_word(rows):
     assert "rank 12" in text
 
 
+@pytest.mark.parametrize("word", VERDICTS)
+def test_a_long_layer_name_is_folded_and_not_the_verdict(rows, word):
+    long = replace(rows[0], layer="encoder.layer.11.attention.self.query", verdict=word)
+    words = shown(readout_table([long], width=80)).split()
+    assert set(word.split()) <= set(words)
+
+
 def test_in_a_wide_terminal_a_layer_takes_one_line(rows):
     text = shown(readout_table(rows, width=140), width=140)
     (line,) = [line for line in text.splitlines() if "12×64" in line]
@@ -299,6 +306,14 @@ def test_exponents_by_layer_are_one_curve(measured):
     plan = {name: (Convention(1 / (3 - place)),) for place, name in enumerate(measured)}
     found = read_layers(measured, plan)
     assert "alignment (each layer's own exponent)" in curves(figures(measured, found)["layers"])
+
+
+def test_the_curves_against_the_exponent_are_of_the_first_convention(measured):
+    plan = dict.fromkeys(measured, (Convention(0.5, init_removed=True), HALF))
+    drawn = figures(measured, read_layers(measured, plan))
+    spectrum = measured["0"].spectrum(init_removed=True)
+    residual = curves(drawn["residual"])["0"]
+    assert residual.y == pytest.approx([spectrum.residual(exponent) for exponent in residual.x])
 
 
 def test_one_layer_needs_no_figure_by_layer(measured, rows):
