@@ -146,3 +146,15 @@ def test_the_interval_widens_with_the_confidence() -> None:
     assert widths[0] < widths[-1] / 3
     assert len({fit.value for fit in fits}) == 1
     assert all(fit.low < fit.value < fit.high for fit in fits)
+
+
+@pytest.mark.parametrize("largest", [1.003, 1.02, 1.5, 100.0])
+def test_the_interval_of_an_exact_law_is_found_however_narrow_the_spectrum(largest: float) -> None:
+    """The squared misfit spans thirty decades there; a root sought in it took more steps than SciPy allows."""
+    for seed in range(60):
+        values = torch.linspace(1.0, largest, 8, dtype=torch.float64)
+        left, right = haar(8, 8, seed), haar(8, 8, 1000 + seed)
+        fit = fit_exponent(ansatz_spectrum((left * values) @ right.mT, factor=values.square()[:, None] * left.mT))
+        assert fit.identifiable
+        assert fit.low <= fit.value <= fit.high
+        assert fit.value == pytest.approx(1 / 3, abs=1e-11)

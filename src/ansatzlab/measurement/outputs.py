@@ -153,13 +153,20 @@ def output_tensor(result: object, picker: OutputPicker, examples: int, index: in
     return _at_positions(picked, chosen.positions)
 
 
-def describe(tensor: Tensor) -> str:
-    """Say in words which outputs an example has."""
+def describe(tensor: Tensor, picker: OutputPicker) -> str:
+    """Say in words which outputs an example has, and where in what the model returns they were found."""
+    chosen = picker if isinstance(picker, Outputs) else Outputs(picker)
     shape = tensor.shape[1:]
     count = prod(shape)
-    if len(shape) < 2:
-        return f"{count} output{'' if count == 1 else 's'}"
-    return f"{count} outputs ({' × '.join(map(str, shape))}, each entry one)"
+    words = f"{count} output{'' if count == 1 else 's'}"
+    if len(shape) > 1:
+        words += f" ({' × '.join(map(str, shape))}, each entry one)"
+    if chosen.positions != "each":
+        named = {"last": "at the last position", "mean": "as their mean over positions"}
+        words += f" {named.get(str(chosen.positions), f'at position {chosen.positions}')}"
+    if chosen.pick is not None:
+        words += " picked by a function" if callable(chosen.pick) else f" of {chosen.pick!r}"
+    return words
 
 
 def _at_positions(picked: Tensor, positions: Positions | int) -> Tensor:

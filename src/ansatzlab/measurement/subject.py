@@ -15,7 +15,7 @@ from ansatzlab.measurement.kinds import Blocks
 from ansatzlab.measurement.layers import Layer
 from ansatzlab.measurement.outputs import Batch, OutputPicker, call, describe, first_example, output_tensor
 from ansatzlab.measurement.probes import probe_gradients
-from ansatzlab.measurement.seeds import Seeds, Signs, cotangents, count_directions, for_outputs
+from ansatzlab.measurement.seeds import Exact, Output, Seeds, Signs, cotangents, count_directions, for_outputs
 from ansatzlab.measurement.selfcheck import check_batch
 
 Backend = Literal["hooks", "probes"]
@@ -59,6 +59,7 @@ class Subject:
     coarsest: torch.dtype = torch.float64
     last: set[str] = field(default_factory=set)
     _sums: dict[str, RunningSums] = field(default_factory=dict)
+    _count: int = 0
     _connected: set[str] = field(default_factory=set)
     _direction: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
 
@@ -76,7 +77,10 @@ class Subject:
             picked = self.forward(batch, size, index)
         outputs = picked.reshape(size, -1)
         if not self._sums:
-            self._begin(watched, size, describe(picked), outputs.shape[1], self._shared(watched, batch, size))
+            self._begin(
+                watched, size, describe(picked, self.output), outputs.shape[1], self._shared(watched, batch, size)
+            )
+        self._refuse_other_outputs(outputs.shape[1], index)
         uses = {name: watched[name] for name in self.layers}
         self._refuse_unread(uses, size)
         refuse_constant(outputs)
@@ -149,7 +153,7 @@ class Subject:
         }
 
     def _begin(self, uses: Mapping[str, list[Use]], size: int, outputs: str, count: int, shared: set[str]) -> None:
-        self.outputs, self.seeds = outputs, for_outputs(self.seeds, count)
+        self.outputs, self.seeds, self._count = outputs, for_outputs(self.seeds, count), count
         for name, layer in list(self.layers.items()):
             reason = _why_unusable(layer, uses[name], size, name in shared) if self.may_drop else ""
             if reason:
@@ -167,6 +171,15 @@ class Subject:
             stacked = torch.cat([layer.blocks, *([self.initial[name]] if name in self.initial else [])], dim=-1)
             if len(stacked) == 1 and not layer.map.parts and stacked.shape[1] >= TALL * stacked.shape[2]:
                 self.bases[name] = torch.linalg.qr(stacked[0].double()).Q
+
+    def _refuse_other_outputs(self, count: int, index: int) -> None:
+        """Refuse another number of outputs than in the first batch where each output is differentiated by itself."""
+        if count != self._count and isinstance(self.seeds, Exact | Output):
+            raise ModelError(
+                f"measure: the model has {count} outputs in batch {index} and {self._count} in the first; wanted the "
+                "same outputs for every example; take one position with output=Outputs(positions=…), use Signs(k), or "
+                "pad the batches."
+            )
 
     def _refuse_unread(self, uses: Mapping[str, list[Use]], size: int) -> None:
         for name, found in uses.items():

@@ -33,7 +33,7 @@ STYLES: Mapping[Word, str] = {
 }
 """How each verdict looks in the terminal; the word always stands beside the colour."""
 
-WIDE = 118
+WIDE = 124
 """From so many columns on a layer takes one line; in a narrower terminal two."""
 
 

@@ -9,9 +9,11 @@ from ansatzlab.errors import InputError, ModelError, UnknownNameError
 from ansatzlab.linalg.psd import gram_eigensystem, psd_power
 from ansatzlab.linalg.similarity import cosine, pearson, residual, traceless_cosine
 from ansatzlab.measurement import run
+from ansatzlab.measurement.outputs import Outputs
 from ansatzlab.measurement.reference import reference_agop
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
+from ansatzlab.measurement.seeds import Signs
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -207,3 +209,29 @@ def test_buffers_are_put_back_even_when_the_measurement_fails():
     with pytest.raises(ModelError, match="changes the buffer"):
         measure(model, data())
     assert (float(model.replaced), float(model.changed)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        (None, "12 outputs (4 × 3, each entry one)"),
+        (Outputs(positions="last"), "3 outputs at the last position"),
+        (Outputs(positions="mean"), "3 outputs as their mean over positions"),
+        (Outputs(positions=1), "3 outputs at position 1"),
+        (lambda y: y[:, 0, :1], "1 output picked by a function"),
+    ],
+)
+def test_a_measurement_says_which_outputs_were_differentiated(output, words: str):
+    model = nn.Linear(5, 3).double()
+    x = torch.ones(2, 4, 5, dtype=torch.float64)
+    assert measure(model, x, output=output).outputs == words
+
+
+@pytest.mark.parametrize("lengths", [(4, 7), (7, 4)])
+def test_another_number_of_outputs_in_a_later_batch_is_refused_where_each_counts(lengths: tuple[int, int]):
+    model = nn.Linear(5, 3).double()
+    batches = [torch.ones(2, length, 5, dtype=torch.float64) for length in lengths]
+    with pytest.raises(ModelError, match=r"outputs in batch 1 and .* in the first; wanted the same outputs"):
+        measure(model, iter(batches))
+    assert measure(model, iter(batches), output=Outputs(positions="last")).outputs == "3 outputs at the last position"
+    assert measure(model, iter(batches), seeds=Signs(2))[""].sums.examples == 4
