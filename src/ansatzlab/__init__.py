@@ -6,7 +6,7 @@ from ansatzlab.measurement.reference import reference_agop
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.seeds import Exact, LossGradient, Output, Signs
-from ansatzlab.sweeps.run import sweep
+from ansatzlab.sweeps.sweep import sweep
 from ansatzlab.verification import Report, verify
 
 __version__ = "0.1.0"

@@ -19,8 +19,8 @@ from ansatzlab.store.parquet import Store
 from ansatzlab.store.provenance import provenance
 from ansatzlab.store.schema import STATUSES
 from ansatzlab.sweeps.executors import Executor, serial
-from ansatzlab.sweeps.run import Progress, sweep
 from ansatzlab.sweeps.spec import Frozen
+from ansatzlab.sweeps.sweep import Progress, sweep
 
 REQUEST = "verification"
 """The side file of a store that says what was asked for, so that the report can be made again."""

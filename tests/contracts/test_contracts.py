@@ -48,4 +48,4 @@ def test_the_law_contract_has_teeth():
 
 def test_the_executor_contract_has_teeth():
     with pytest.raises(AssertionError, match="exactly once"):
-        check_executor(lambda run, specs: iter([(spec, run(spec)) for spec in specs[1:]]), SPECS)
+        check_executor(lambda work, batches: iter([(batch, work(batch)) for batch in batches[1:]]), SPECS)

@@ -26,7 +26,7 @@ from ansatzlab.errors import InputError
 from ansatzlab.laws.law import Budget
 from ansatzlab.laws.registry import LAWS, get_law
 from ansatzlab.report.verdicts import tally, verdict_notes, verdict_table
-from ansatzlab.sweeps.run import Progress
+from ansatzlab.sweeps.sweep import Progress
 from ansatzlab.verification import Report, rebuild, verify
 
 EXIT_CODES = {"HOLDS": 0, "FAILS": 1, "INCONCLUSIVE": 2}

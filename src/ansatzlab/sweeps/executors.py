@@ -1,4 +1,4 @@
-"""How the runs of a sweep are executed."""
+"""How the batches of a sweep are executed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,34 +7,36 @@ from typing import Protocol, runtime_checkable
 import torch
 from threadpoolctl import threadpool_limits
 
-from ansatzlab.sweeps.spec import RunSpec
+from ansatzlab.sweeps.batch import Batch
+from ansatzlab.sweeps.run import Rows
 
-Rows = list[dict[str, object]]
-"""The rows of one run."""
+Work = Callable[[Batch], Rows]
+"""What executes a batch: a function of a module, so that another process finds it by name."""
 
 
 @runtime_checkable
 class Executor(Protocol):
-    """Executes runs in any order and hands each back as soon as it is done."""
+    """Executes batches in any order and hands each back as soon as it is done."""
 
-    def __call__(self, run: Callable[[RunSpec], Rows], specs: Sequence[RunSpec]) -> Iterator[tuple[RunSpec, Rows]]:
-        """Yield every spec with its rows."""
+    def __call__(self, work: Work, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Rows | Exception]]:
+        """Yield every batch with its rows, or with the error that its worker was lost to."""
         ...
 
 
-def serial(run: Callable[[RunSpec], Rows], specs: Sequence[RunSpec]) -> Iterator[tuple[RunSpec, Rows]]:
-    """Execute one run after another in this process, on one thread.
+def serial(work: Work, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Rows | Exception]]:
+    """Execute one batch after another in this process, on one thread.
 
     One thread is faster for small matrices, and makes the sums, and so the stored numbers, the same every time.
     """
-    for spec in specs:
-        with _one_thread():
-            rows = run(spec)
-        yield spec, rows
+    for batch in batches:
+        with one_thread():
+            rows = work(batch)
+        yield batch, rows
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Compute on one thread; the counts of before are restored."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,17 +1,10 @@
-"""`sweep`: execute specs, keep what they give, and never repeat a finished run."""
+"""One run: a spec in, its rows out."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ansatzlab.errors import DivergedError
 from ansatzlab.models.init import initialize
-from ansatzlab.store.parquet import Store
-from ansatzlab.sweeps.executors import Executor, Rows, serial
 from ansatzlab.sweeps.observe import OBSERVERS
 from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.training.loop import train
@@ -19,68 +12,8 @@ from ansatzlab.training.objective import objective_for
 
 Status = Literal["finished", "diverged", "failed"]
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a sweep is.
-
-    Attributes:
-        done: Runs that need not be run any more, those of earlier calls included.
-        total: All runs.
-        resumed: Runs that an earlier call had finished.
-        failed: Runs of this call that failed.
-        diverged: Runs of this call that diverged.
-    """
-
-    done: int
-    total: int
-    resumed: int
-    failed: int = 0
-    diverged: int = 0
-
-
-def sweep(
-    specs: Sequence[RunSpec],
-    *,
-    store: Store,
-    executor: Executor = serial,
-    progress: Callable[[Progress], None] = lambda _: None,
-) -> pa.Table:
-    """Run every spec that the store does not hold yet and return the table of all of them.
-
-    A run that diverges or raises is recorded as such, with its message, and the sweep goes on. Runs that *failed* in an
-    earlier call are tried again; finished and diverged ones are not.
-
-    Args:
-        specs: The runs; repeated ones count once.
-        store: Where finished runs are kept.
-        executor: How they are executed.
-        progress: Told after every run, and once before the first.
-
-    Returns:
-        One row per run, snapshot and layer, sorted; the same whatever was resumed.
-
-    Raises:
-        StoreError: If a run cannot be written.
-    """
-    wanted = {spec.run_id: spec for spec in specs}
-    kept = store.table(wanted.keys())
-    finished = set(kept.filter(pc.not_equal(kept["status"], "failed"))["run_id"].to_pylist())
-    pending = [spec for run_id, spec in wanted.items() if run_id not in finished]
-    state = Progress(done=len(finished), total=len(wanted), resumed=len(finished))
-    progress(state)
-    for spec, rows in executor(run, pending):
-        store.write([spec.run_id], rows)
-        status = rows[0]["status"]
-        state = Progress(
-            done=state.done + 1,
-            total=state.total,
-            resumed=state.resumed,
-            failed=state.failed + (status == "failed"),
-            diverged=state.diverged + (status == "diverged"),
-        )
-        progress(state)
-    return store.table(wanted.keys())
+Rows = list[dict[str, object]]
+"""The rows of one run or of several."""
 
 
 def run(spec: RunSpec) -> Rows:
@@ -103,7 +36,23 @@ def run(spec: RunSpec) -> Rows:
         status, message = "diverged", str(error)
     except Exception as error:  # a sweep records what a run raises, whatever it is, and goes on
         status, message = "failed", f"{type(error).__name__}: {error}"
-    outcome = {"status": status, "error": message, "wall_seconds": time.perf_counter() - start}
+    return with_outcome(spec, rows, status, message, time.perf_counter() - start)
+
+
+def with_outcome(spec: RunSpec, rows: Rows, status: Status, message: str | None, wall_seconds: float) -> Rows:
+    """Complete a run's rows with what it was and how it ended; of a run without rows, a single one says so.
+
+    Args:
+        spec: The run.
+        rows: What was observed, one per snapshot and layer; may be none.
+        status: How it ended.
+        message: Why, if it did not finish.
+        wall_seconds: What it took.
+
+    Returns:
+        Rows that the store takes.
+    """
+    outcome = {"status": status, "error": message, "wall_seconds": wall_seconds}
     return [{**_identity(spec), **row, **outcome} for row in rows or [{}]]
 
 

@@ -5,7 +5,9 @@ from importlib.resources import files
 
 from ansatzlab.errors import InputError
 from ansatzlab.laws.law import Law, controls
-from ansatzlab.sweeps.executors import Executor, Rows
+from ansatzlab.sweeps.batch import Batch
+from ansatzlab.sweeps.executors import Executor
+from ansatzlab.sweeps.run import Rows
 from ansatzlab.sweeps.spec import RunSpec
 
 
@@ -41,7 +43,7 @@ def check_law(law: Law) -> None:
 
 
 def check_executor(executor: Executor, specs: Sequence[RunSpec]) -> None:
-    """Raise unless an executor hands every spec back once with the rows that running it gives.
+    """Raise unless an executor hands every batch back once with the rows that running it gives.
 
     Args:
         executor: The executor.
@@ -50,9 +52,12 @@ def check_executor(executor: Executor, specs: Sequence[RunSpec]) -> None:
     Raises:
         AssertionError: Saying what is broken.
     """
-    handed = {spec.run_id: rows for spec, rows in executor(_echo, specs)}
-    assert handed == {spec.run_id: _echo(spec) for spec in specs}, "an executor must run every spec exactly once"
-    assert list(executor(_echo, [])) == [], "an executor must accept no specs"
+    batches = [Batch(tuple(specs[:2])), *(Batch((spec,)) for spec in specs[2:])]
+    handed = list(executor(_echo, batches))
+    assert len(handed) == len(batches), f"{len(handed)} batches came back of {len(batches)}: each exactly once"
+    got = {batch.run_ids: result for batch, result in handed}
+    assert got == {batch.run_ids: _echo(batch) for batch in batches}, "an executor must run every batch exactly once"
+    assert list(executor(_echo, [])) == [], "an executor must accept no batches"
 
 
 def _refusal(law: Law, settings: dict[str, object]) -> str:
@@ -63,5 +68,5 @@ def _refusal(law: Law, settings: dict[str, object]) -> str:
     return ""
 
 
-def _echo(spec: RunSpec) -> Rows:
-    return [{"run_id": spec.run_id, "seed": spec.seed}]
+def _echo(batch: Batch) -> Rows:
+    return [{"run_id": spec.run_id, "seed": spec.seed} for spec in batch.specs]

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,11 @@ from torch.testing import assert_close
 from ansatzlab.linalg.similarity import residual
 from ansatzlab.models.init import initialize
 from ansatzlab.store.parquet import Store
-from ansatzlab.sweeps.executors import Executor, serial
-from ansatzlab.sweeps.executors import Rows as RunRows
-from ansatzlab.sweeps.run import Progress, run, sweep
+from ansatzlab.sweeps.batch import Batch
+from ansatzlab.sweeps.executors import Executor, Work, serial
+from ansatzlab.sweeps.run import Rows, run
 from ansatzlab.sweeps.spec import DataSpec, InitSpec, ModelSpec, RunSpec
+from ansatzlab.sweeps.sweep import Progress, sweep
 from ansatzlab.training.dynamics import GradientFlow, Optimizer
 
 FLOW = GradientFlow(flow_time=0.5, tolerance=1e-6)
@@ -43,12 +44,10 @@ class Counting:
     def __init__(self) -> None:
         self.executed: list[str] = []
 
-    def __call__(
-        self, run: Callable[[RunSpec], RunRows], specs: Sequence[RunSpec]
-    ) -> Iterator[tuple[RunSpec, RunRows]]:
-        for one, rows in serial(run, specs):
-            self.executed.append(one.run_id)
-            yield one, rows
+    def __call__(self, work: Work, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Rows | Exception]]:
+        for batch, rows in serial(work, batches):
+            self.executed.extend(batch.run_ids)
+            yield batch, rows
 
 
 @pytest.fixture
@@ -118,10 +117,8 @@ def test_the_table_is_the_same_bit_for_bit_whether_resumed_or_not(tmp_path: Path
 
 def test_an_interrupted_sweep_keeps_what_was_finished(store: Store) -> None:
     class Interrupted(Counting):
-        def __call__(
-            self, run: Callable[[RunSpec], RunRows], specs: Sequence[RunSpec]
-        ) -> Iterator[tuple[RunSpec, RunRows]]:
-            yield from super().__call__(run, specs[:1])
+        def __call__(self, work: Work, batches: Sequence[Batch]) -> Iterator[tuple[Batch, Rows | Exception]]:
+            yield from super().__call__(work, batches[:1])
             raise KeyboardInterrupt
 
     specs = [spec(0), spec(1)]
