@@ -60,7 +60,7 @@ def missing_mean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def outer_for_inner_gram(monkeypatch: pytest.MonkeyPatch) -> None:
     original = spectrum.reduce_weight
-    monkeypatch.setattr(spectrum, "reduce_weight", lambda weight: original(weight.mT.contiguous()))
+    monkeypatch.setattr(spectrum, "reduce_weight", lambda weight, **how: original(weight.mT.contiguous(), **how))
 
 
 def exponent_of_the_next_layer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,13 +70,14 @@ def alignment_gradient(
     d = spectrum.dimension
     share = {"cosine": 0.0, "pearson": spectrum.total / d, "traceless": spectrum.trace / d**0.5}[comparator]
     power_share = (powers * direction.diagonal(dim1=-2, dim2=-1)).sum()
-    inner = (powers * frame.weight_gram.diagonal(dim1=-2, dim2=-1)).sum() - share * power_share
+    weight_gram = frame.weight_gram
+    inner = (powers * weight_gram.diagonal(dim1=-2, dim2=-1)).sum() - share * power_share
     model = powers.square().sum() - power_share**2
     target = spectrum.weight_gram_norm**2 - share**2
     if model <= 0 or target <= 0:
-        return torch.full_like(frame.weight_gram, torch.nan)
+        return torch.full_like(weight_gram, torch.nan)
     scale = inner / model
-    misfit = frame.weight_gram - scale * torch.diag_embed(powers) - (share - scale * power_share) * direction
+    misfit = weight_gram - scale * torch.diag_embed(powers) - (share - scale * power_share) * direction
     gradient: Tensor = differences * misfit / (model.sqrt() * target**0.5)
     return gradient
 
@@ -197,7 +198,7 @@ def _removed_direction(frame: Eigenframe, spectrum: Spectrum, comparator: Compar
     if comparator == "traceless":
         identity: Tensor = torch.diag_embed(torch.ones_like(frame.eigenvalues)) / spectrum.dimension**0.5
         return identity
-    return torch.zeros_like(frame.weight_gram)
+    return frame.transform.new_zeros(*frame.eigenvalues.shape, frame.eigenvalues.shape[-1])
 
 
 @dataclass(frozen=True)

@@ -241,15 +241,14 @@ _CHUNK = 2**19
 """Numbers that are turned to float64 at a time."""
 
 _STRIP = 128
-"""A square is summed in strips of at least so many rows, from the diagonal rightwards: the rest is its mirror image."""
+"""A square is summed in strips of so many rows, from the diagonal rightwards: the rest is its mirror image."""
 
 
 def _add_square(moment: Float[Tensor, "g o o"], rows: Float[Tensor, "g r o"]) -> None:
     """Add ``rowsᵀ rows`` on and above the diagonal (below it, only in part), in place."""
     width = rows.shape[-1]
-    strip = max(_STRIP, -(-width // 6))
-    for start in range(0, width, strip):
-        stop = min(start + strip, width)
+    for start in range(0, width, _STRIP):
+        stop = min(start + _STRIP, width)
         target = moment[:, start:stop, start:]
         if len(moment) == 1:
             target[0].addmm_(rows[0, :, start:stop].mT, rows[0, :, start:])
