@@ -91,10 +91,7 @@ class LayerMeasurement:
         """
         if self.is_last:
             return True
-        gram = self.sums.mean_gram()
-        mean = gram.diagonal(dim1=-2, dim2=-1).mean()
-        distance = (gram - mean * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)).norm()
-        return bool(mean > 0) and float(distance) <= PROPORTIONAL * float(gram.norm())
+        return is_isotropic(self.sums.mean_gram())
 
     def rows(self, span: slice, name: str = "") -> "LayerMeasurement":
         """Read some of the layer's rows as a layer of their own: one head of a packed Q, K, V, say.
@@ -326,3 +323,10 @@ class LayerMeasurement:
                 "initial=state_dict (or the model before training) to measure()."
             )
         return self.blocks - self.initial
+
+
+def is_isotropic(gram: Float[Tensor, "g o o"]) -> bool:
+    """Whether the output gradients' second moment K is a multiple of the identity, so that the AGOP is one of WᵀW."""
+    mean = gram.diagonal(dim1=-2, dim2=-1).mean()
+    distance = (gram - mean * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)).norm()
+    return bool(mean > 0) and float(distance) <= PROPORTIONAL * float(gram.norm())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from ansatzlab.errors import ModelError
+from ansatzlab.linalg.psd import triangular_factor
 from ansatzlab.measurement.hooks import Use, visiting, watch
 from ansatzlab.measurement.layers import Layer, Selector, select_layers
 from ansatzlab.measurement.outputs import Batch, OutputPicker, batch_size, call, output_tensor
@@ -79,6 +80,43 @@ def output_grams(
         torch.Size([4, 1, 2, 2])
     """
     size = batch_size(inputs, 0, check=False)
+    rows = _output_rows(model, parameters, inputs, layers, output)
+    return {name: torch.einsum("gro,grp->gop", part, part) / size for name, part in rows.items()}
+
+
+def output_factors(
+    model: nn.Module,
+    parameters: Mapping[str, Tensor],
+    inputs: Batch,
+    *,
+    layers: Selector = None,
+    output: OutputPicker = None,
+) -> dict[str, Float[Tensor, "g p o"]]:
+    """Compute the triangular R with ``RᵀR = K`` of every layer (see `output_grams`): K's small modes survive in it.
+
+    Args:
+        model: The network, for its structure.
+        parameters: Its parameters (and buffers) by name.
+        inputs: One batch.
+        layers: As for `measure`.
+        output: As for `measure`.
+
+    Returns:
+        For each layer R, shape (g, p, o), in the model's dtype.
+
+    Raises:
+        ModelError: If the network does what `torch.func` cannot differentiate.
+    """
+    size = batch_size(inputs, 0, check=False)
+    rows = _output_rows(model, parameters, inputs, layers, output)
+    return {name: triangular_factor(part) / size**0.5 for name, part in rows.items()}
+
+
+def _output_rows(
+    model: nn.Module, parameters: Mapping[str, Tensor], inputs: Batch, layers: Selector, output: OutputPicker
+) -> dict[str, Float[Tensor, "g r o"]]:
+    """Return every layer's output gradients: of all examples, outputs, positions and uses, one a row."""
+    size = batch_size(inputs, 0, check=False)
     chosen, _ = select_layers(model, layers)
 
     def outputs_of(network: Callable[..., Any]) -> Tensor:
@@ -96,11 +134,11 @@ def output_grams(
     like = next(use.outputs for calls in found.values() for use in calls)
     directions = torch.eye(count, dtype=like.dtype, device=like.device)[:, None].expand(count, size, count)
     gradients = iter(vmap(pull)(directions))
-    grams = {}
+    rows = {}
     for name, calls in found.items():
-        rows = [vmap(lambda g, layer=ran[name]: layer.output_rows(g, size))(next(gradients)) for _ in calls]
-        grams[name] = torch.stack([torch.einsum("cnsgo,cnsgp->gop", part, part) for part in rows]).sum(0) / size
-    return grams
+        parts = [vmap(lambda g, layer=ran[name]: layer.output_rows(g, size))(next(gradients)) for _ in calls]
+        rows[name] = torch.cat([part.movedim(3, 0).flatten(1, 3) for part in parts], dim=1)
+    return rows
 
 
 def _pull(

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansatzlab.sweeps.run import Rows, run
+from ansatzlab.sweeps.run import Rows, run, run_stack
 from ansatzlab.sweeps.spec import RunSpec
+from ansatzlab.training.dynamics import Optimizer
+from ansatzlab.training.stack import FREE, STACKABLE
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,7 @@ class Batch:
     """Runs that are executed together.
 
     Attributes:
-        specs: The runs, distinct.
+        specs: The runs, distinct; several only if they can be trained as one stacked network.
     """
 
     specs: tuple[RunSpec, ...]
@@ -23,11 +25,54 @@ class Batch:
         return tuple(spec.run_id for spec in self.specs)
 
 
-def plan_batches(specs: Sequence[RunSpec], size: int) -> list[Batch]:  # noqa: ARG001 - stacking comes next
-    """Return batches that hold every spec once, each of at most ``size`` runs that can be trained as one."""
-    return [Batch((spec,)) for spec in specs]
+def plan_batches(specs: Sequence[RunSpec], size: int) -> list[Batch]:
+    """Return batches that hold every spec once, each of at most ``size`` runs that can be trained as one.
+
+    Args:
+        specs: The runs, distinct.
+        size: The most runs of a batch, at least 1.
+
+    Returns:
+        The batches, in the order of their first runs; runs that cannot be stacked are batches of one.
+    """
+    groups: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        groups.setdefault(stack_key(spec) or spec.run_id, []).append(spec)
+    return [
+        Batch(tuple(group[start : start + size])) for group in groups.values() for start in range(0, len(group), size)
+    ]
+
+
+def stack_key(spec: RunSpec) -> str | None:
+    """Return what runs must share to be trained as one stacked network; None if a run is trained by itself.
+
+    Runs of one key differ in their seed, their initial weights, their data's seed, learning rate and weight decay (its
+    coupling included), and in what they are for. Trained by themselves are gradient flows and the optimisers that are
+    not in `ansatzlab.training.stack.STACKABLE`.
+    """
+    dynamics = spec.dynamics
+    if not isinstance(dynamics, Optimizer) or dynamics.name not in STACKABLE:
+        return None
+    alike = spec.model_copy(
+        update={
+            "experiment": "",
+            "seed": 0,
+            "init": type(spec.init)(),
+            "data": spec.data.model_copy(update={"seed": 0}),
+            "dynamics": dynamics.model_copy(update=FREE),
+        }
+    )
+    return alike.canonical()
 
 
 def run_batch(batch: Batch) -> Rows:
-    """Execute the runs of a batch and return the rows of all of them."""
+    """Execute the runs of a batch and return the rows of all of them.
+
+    If anything but divergence stops a stack, its runs are executed one by one, so that only the one at fault fails.
+    """
+    if len(batch.specs) > 1:
+        try:
+            return run_stack(batch.specs)
+        except Exception:  # whatever it is, the run at fault raises it again by itself, and that is recorded
+            pass
     return [row for spec in batch.specs for row in run(spec)]

@@ -1,101 +1,170 @@
-"""What a run records at a snapshot: a table of observers, each giving every layer a few columns."""
+"""What runs record at a snapshot: a table of observers, each giving every layer of every run a few columns.
+
+Observers look at a stack of networks; a single run is a stack of one.
+"""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 
-from ansatzlab.data.dataset import Dataset
+from ansatzlab.linalg.spectrum import decompose
+from ansatzlab.measurement.layer import is_isotropic
+from ansatzlab.measurement.probes import output_factors
 from ansatzlab.measurement.run import measure
 from ansatzlab.sweeps.spec import Observable, RunSpec
 from ansatzlab.training.balance import imbalance, next_imbalance
-from ansatzlab.training.dynamics import Optimizer
-from ansatzlab.training.loop import Snapshot
+from ansatzlab.training.dynamics import GradientFlow, Optimizer
+from ansatzlab.training.schedule import rate_factor
+from ansatzlab.training.stack import StackedSnapshot
 
 Columns = list[dict[str, object]]
-"""For each layer, from the first to the last, its columns."""
+"""For each layer of one run, from the first to the last, its columns."""
 
-Observer = Callable[[Snapshot], Columns]
+Observer = Callable[[StackedSnapshot], list[Columns]]
+"""Gives the columns of every run of a stack; those of a run that is lost mean nothing."""
 
 
-def ansatz(spec: RunSpec, model: nn.Module, data: Dataset) -> Observer:
+@dataclass(frozen=True)
+class Stack:
+    """Runs of one architecture that are looked at together.
+
+    Attributes:
+        specs: The runs.
+        dynamics: How each is trained, its learning rate a number.
+        model: A network of the architecture.
+        parameters: The parameters by name, stacked, shape (r, …); training changes them in place.
+        inputs: The network inputs, shape (n, i), or (r, n, i) where every run has its own.
+    """
+
+    specs: tuple[RunSpec, ...]
+    dynamics: tuple[GradientFlow | Optimizer, ...]
+    model: nn.Module
+    parameters: Mapping[str, Tensor]
+    inputs: Tensor
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The linear layers' weights, stacked, by the layers' names."""
+        return {
+            name: self.parameters[f"{name}.weight"]
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Linear)
+        }
+
+
+def ansatz(stack: Stack) -> Observer:
     """Observe every layer's AGOP against its weight Gram matrix.
 
-    The sums are accumulated as a triangular factor, so that small modes of a deep network's AGOP survive. The
-    measurement checks itself at the first snapshot.
+    The output gradients are kept as a triangular factor, so that small modes of a deep network's AGOP survive. The
+    measurement checks itself on the first run at the first snapshot.
     """
-    probe = data.inputs[: spec.probe_examples]
+    probe = stack.inputs[..., : stack.specs[0].probe_examples, :]
+    over = 0 if probe.ndim == 3 else None
 
-    def observe(snapshot: Snapshot) -> Columns:
-        measured = measure(model, probe, accumulation="factor", check="never" if snapshot.index else "first")
+    def factors_of(parameters: Mapping[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
+        return output_factors(stack.model, parameters, inputs)
+
+    def observe(snapshot: StackedSnapshot) -> list[Columns]:
+        if snapshot.index == 0:
+            _check(stack, probe)
+        factors = vmap(factors_of, in_dims=(0, over))(dict(stack.parameters), probe)
+        last = list(factors)[-1]
         return [
-            {
-                "layer": name,
-                "eigenvalues": spectrum.eigenvalues.tolist(),
-                "energies": spectrum.energies.tolist(),
-                "sums": spectrum.sums.tolist(),
-                "off_energy": spectrum.off_energy,
-                "trace": spectrum.trace,
-                "total": spectrum.total,
-                "dimension": float(spectrum.dimension),
-                "cut": spectrum.cut,
-                "tautological": float(layer.tautological),
-            }
-            for name, layer in measured.items()
-            for spectrum in [layer.spectrum()]
+            []
+            if place in snapshot.lost
+            else [
+                _spectral_columns(name, stack.weights[name][place : place + 1], factor[place], is_last=name == last)
+                for name, factor in factors.items()
+            ]
+            for place in range(len(stack.specs))
         ]
 
     return observe
 
 
-def balance(spec: RunSpec, model: nn.Module, data: Dataset) -> Observer:  # noqa: ARG001 - the observers' one signature
+def _spectral_columns(name: str, weight: Tensor, factor: Tensor, *, is_last: bool) -> dict[str, object]:
+    spectrum, _ = decompose(weight, factor=factor)
+    return {
+        "layer": name,
+        "eigenvalues": spectrum.eigenvalues.tolist(),
+        "energies": spectrum.energies.tolist(),
+        "sums": spectrum.sums.tolist(),
+        "off_energy": spectrum.off_energy,
+        "trace": spectrum.trace,
+        "total": spectrum.total,
+        "dimension": float(spectrum.dimension),
+        "cut": spectrum.cut,
+        "tautological": float(is_last or is_isotropic(factor.mT @ factor)),
+    }
+
+
+def _check(stack: Stack, probe: Tensor) -> None:
+    """Measure the first run's network with the measurement's own checks, which raise where it cannot be measured."""
+    values = {name: parameter[0] for name, parameter in stack.parameters.items()}
+    stack.model.load_state_dict(values)
+    measure(stack.model, probe[0] if probe.ndim == 3 else probe, check="first")
+
+
+def balance(stack: Stack) -> Observer:
     """Observe the imbalance ‖D_l‖ of every pair of neighbouring layers, in the row of the lower one."""
 
-    def observe(_: Snapshot) -> Columns:
-        weights = _weights(model)
-        norms = [float(d.norm()) for d in imbalance(weights)]
+    def observe(_: StackedSnapshot) -> list[Columns]:
+        weights = list(stack.weights.values())
+        sizes = [_norms(weight) for weight in weights]
+        norms: list[list[float] | list[None]] = [*map(_norms, imbalance(weights)), [None] * len(stack.specs)]
         return [
-            {"weight_norm": float(weight.norm()), "imbalance_norm": norm}
-            for weight, norm in zip(weights, [*norms, None], strict=True)
+            [
+                {"weight_norm": size[place], "imbalance_norm": norm[place]}
+                for size, norm in zip(sizes, norms, strict=True)
+            ]
+            for place in range(len(stack.specs))
         ]
 
     return observe
 
 
-def discrete_balance(spec: RunSpec, model: nn.Module, data: Dataset) -> Observer:  # noqa: ARG001
+def discrete_balance(stack: Stack) -> Observer:
     """Observe how far the imbalance is from what the exact discrete law predicts from the start, step by step.
 
     The prediction is carried along from the first snapshot with the gradients of each step, so its error accumulates;
     every step must be a snapshot. Relative to ‖W_l W_lᵀ‖.
     """
-    dynamics = spec.dynamics
-    assert isinstance(dynamics, Optimizer), "planned for a discrete dynamics"
+    optimizers = [each for each in stack.dynamics if isinstance(each, Optimizer)]
+    assert len(optimizers) == len(stack.specs), "planned for a discrete dynamics"
+    rates = torch.tensor([each.rate for each in optimizers], dtype=torch.float64)[:, None, None]
+    decays = torch.tensor([each.weight_decay for each in optimizers], dtype=torch.float64)[:, None, None]
+    first = optimizers[0]
     predicted: list[Tensor] = []
 
-    def observe(snapshot: Snapshot) -> Columns:
+    def observe(snapshot: StackedSnapshot) -> list[Columns]:
         nonlocal predicted
-        weights = _weights(model)
+        weights = list(stack.weights.values())
         current = imbalance(weights)
         if snapshot.index == 0:
             predicted = current
-        errors = [
-            float((d - p).norm() / (weight @ weight.mT).norm())
+        errors: list[list[float] | list[None]] = [
+            [error / size for error, size in zip(_norms(d - p), _norms(weight @ weight.mT), strict=True)]
             for d, p, weight in zip(current, predicted, weights, strict=False)
         ]
-        predicted = next_imbalance(
-            predicted, snapshot.gradients, learning_rate=dynamics.learning_rate, weight_decay=dynamics.weight_decay
-        )
-        return [{"discrete_balance_error": error} for error in [*errors, None]]
+        errors.append([None] * len(stack.specs))
+        assert snapshot.step is not None
+        rate = rates * rate_factor(first.schedule, snapshot.step, first.steps)
+        predicted = next_imbalance(predicted, snapshot.gradients, learning_rate=rate, weight_decay=decays)
+        return [[{"discrete_balance_error": error[place]} for error in errors] for place in range(len(stack.specs))]
 
     return observe
 
 
-OBSERVERS: Mapping[Observable, Callable[[RunSpec, nn.Module, Dataset], Observer]] = {
+OBSERVERS: Mapping[Observable, Callable[[Stack], Observer]] = {
     "ansatz": ansatz,
     "balance": balance,
     "discrete_balance": discrete_balance,
 }
 
 
-def _weights(model: nn.Module) -> list[Tensor]:
-    return [module.weight.detach() for module in model.modules() if isinstance(module, torch.nn.Linear)]
+def _norms(matrices: Tensor) -> list[float]:
+    norms: list[float] = torch.linalg.matrix_norm(matrices).tolist()
+    return norms

@@ -6,8 +6,8 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor
 
-Matrix = Float[Tensor, "_o _i"]
-Imbalance = Float[Tensor, "_m _m"]
+Matrix = Float[Tensor, "*_r _o _i"]
+Imbalance = Float[Tensor, "*_r _m _m"]
 
 
 def imbalance(weights: Sequence[Matrix]) -> list[Imbalance]:
@@ -18,10 +18,10 @@ def imbalance(weights: Sequence[Matrix]) -> list[Imbalance]:
         ``D_l(t) = e^{−2λt} D_l(0)``.
 
     Args:
-        weights: The weight matrices from the first layer to the last, without biases.
+        weights: The weight matrices from the first layer to the last, without biases; of a stack of networks, stacks.
 
     Returns:
-        The L − 1 matrices D_l, shape (m_l, m_l).
+        The L − 1 matrices D_l, shape (m_l, m_l), or stacks of them.
 
     Source:
         tansley2025nfa, claims (i) and (ii); derived in docs/devdocs/balance.md.
@@ -36,7 +36,11 @@ def imbalance(weights: Sequence[Matrix]) -> list[Imbalance]:
 
 
 def next_imbalance(
-    current: Sequence[Imbalance], gradients: Sequence[Matrix], *, learning_rate: float, weight_decay: float
+    current: Sequence[Imbalance],
+    gradients: Sequence[Matrix],
+    *,
+    learning_rate: float | Float[Tensor, "r 1 1"],
+    weight_decay: float | Float[Tensor, "r 1 1"],
 ) -> list[Imbalance]:
     """Return the imbalance after one step of gradient descent with coupled decay, exactly.
 
@@ -47,8 +51,8 @@ def next_imbalance(
     Args:
         current: The imbalance before the step.
         gradients: The gradient of the data loss by each weight matrix at the weights before the step.
-        learning_rate: η.
-        weight_decay: λ.
+        learning_rate: η; one per network for stacks.
+        weight_decay: λ; likewise.
 
     Returns:
         The imbalance after it.

@@ -1,8 +1,11 @@
 """The dynamics a network can be trained by, as validated records."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from ansatzlab.errors import InputError, UnknownNameError
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -29,6 +32,22 @@ class GradientFlow(BaseModel):
         return None
 
 
+class SharpnessRate(BaseModel):
+    """A learning rate by a rule: a fraction of the largest with which gradient descent is stable.
+
+    Definition:
+        ``η = fraction · 2/λ``, λ a bound on the curvature of the loss (`ansatzlab.training.rates.sharpness_bound`).
+
+    Attributes:
+        fraction: The fraction, below 1 for a stable descent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["sharpness"] = "sharpness"
+    fraction: PositiveFloat = 0.25
+
+
 class Optimizer(BaseModel):
     """An optimiser of ``torch.optim`` by name, with weight decay made explicit.
 
@@ -40,8 +59,10 @@ class Optimizer(BaseModel):
 
     Attributes:
         name: A class of ``torch.optim``, for example ``SGD``, ``Adam`` or ``RMSprop``.
-        learning_rate: η.
+        learning_rate: η, a number, or for ``SGD`` a rule.
         steps: The number of steps.
+        schedule: How η changes: ``constant``, or ``cosine``, ``η_t = η/2 (1 + cos(π t/T))``, which ends at zero. A
+            decoupled decay follows it.
         weight_decay: λ.
         decay: Coupled or decoupled.
         batch_size: Examples a step, drawn without replacement in shuffled passes; None for all of them.
@@ -52,8 +73,9 @@ class Optimizer(BaseModel):
 
     kind: Literal["optimizer"] = "optimizer"
     name: str = "SGD"
-    learning_rate: PositiveFloat
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | SharpnessRate
     steps: PositiveInt
+    schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: Rate = 0.0
     decay: Literal["coupled", "decoupled"] = "coupled"
     batch_size: PositiveInt | None = None
@@ -67,7 +89,64 @@ class Optimizer(BaseModel):
             raise ValueError("LBFGS searches along the loss it is given: say decay='coupled'")
         if "weight_decay" in self.options or "lr" in self.options:
             raise ValueError("options must not repeat lr or weight_decay: say learning_rate= and weight_decay=")
+        if self.name != "SGD" and isinstance(self.learning_rate, SharpnessRate):
+            raise ValueError(f"no theory gives {self.name} a rate by the curvature: give learning_rate as a number")
         return self
+
+    @property
+    def rate(self) -> float:
+        """η as a number.
+
+        Raises:
+            InputError: If it is still a rule.
+        """
+        if isinstance(self.learning_rate, SharpnessRate):
+            raise InputError(
+                "train: the learning rate is still a rule, which needs the network and the data; resolve it with "
+                "ansatzlab.training.rates.with_rate."
+            )
+        return self.learning_rate
 
 
 Dynamics = Annotated[GradientFlow | Optimizer, Field(discriminator="kind")]
+
+OPTIMIZERS: Mapping[str, Mapping[str, object]] = {
+    "gd": {"name": "SGD"},
+    "sgd": {"name": "SGD", "batch_size": 32},
+    "heavy_ball": {"name": "SGD", "options": {"momentum": 0.9}},
+    "nesterov": {"name": "SGD", "options": {"momentum": 0.9, "nesterov": True}},
+    "adam": {"name": "Adam"},
+    "adamw": {"name": "AdamW", "decay": "decoupled"},
+    "rmsprop": {"name": "RMSprop"},
+    "adagrad": {"name": "Adagrad"},
+    "lbfgs": {"name": "LBFGS"},
+    "muon": {"name": "Muon"},
+}
+"""The field's names of optimisers, and what each stands for; every setting can be changed."""
+
+GRADIENT_FLOW = "gradient_flow"
+
+
+def named_dynamics(name: str, **settings: object) -> GradientFlow | Optimizer:
+    """Return the dynamics that the field calls by a name.
+
+    Args:
+        name: ``gradient_flow`` or a name in `OPTIMIZERS`.
+        settings: Fields of `GradientFlow` or of `Optimizer`; they win over what the name stands for.
+
+    Returns:
+        The record.
+
+    Raises:
+        UnknownNameError: If the name is unknown.
+        pydantic.ValidationError: If a setting is unknown, missing or has a value it cannot have.
+
+    Example:
+        >>> named_dynamics("heavy_ball", learning_rate=0.1, steps=100).options
+        {'momentum': 0.9}
+    """
+    if name == GRADIENT_FLOW:
+        return GradientFlow.model_validate(settings)
+    if name not in OPTIMIZERS:
+        raise UnknownNameError("optimiser", name, (GRADIENT_FLOW, *OPTIMIZERS))
+    return Optimizer.model_validate({**OPTIMIZERS[name], **settings})

@@ -1,7 +1,7 @@
 """`train`: run a network along its dynamics and stop at every snapshot."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ansatzlab.errors import DivergedError, InputError, UnknownNameError
 from ansatzlab.training.dynamics import GradientFlow, Optimizer
 from ansatzlab.training.objective import Objective
-from ansatzlab.training.schedule import log_spaced_steps, log_spaced_times
+from ansatzlab.training.schedule import elapsed, log_spaced_steps, log_spaced_times, rate_factor
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Snapshot:
     Attributes:
         index: The snapshot's number, from 0, the start.
         step: The number of optimiser steps taken; None for a flow.
-        flow_time: The flow time; for an optimiser step times learning rate.
+        flow_time: The flow time; for an optimiser the sum of the learning rates of the steps taken.
         loss: The data loss over all examples, without the penalty.
         gradients: The gradient of the data loss on the batch of the *next* step, one tensor per parameter.
     """
@@ -112,11 +112,11 @@ def _flow(model: nn.Module, objective: Objective, dynamics: GradientFlow, snapsh
                 first_step = max(solver.h_abs, first_step or 0.0) if solver.status == "finished" else solver.h_abs
             evaluations += solver.nfev
             if solver.status == "failed" or not np.isfinite(solver.y).all():
-                raise _diverged("flow time", solver.t, evaluations)
+                raise diverged("flow time", solver.t, evaluations)
             state = solver.y
         loss, gradients = objective(split(state))
         if not math.isfinite(loss) or not all(bool(gradient.isfinite().all()) for gradient in gradients):
-            raise _diverged("flow time", time, evaluations)
+            raise diverged("flow time", time, evaluations)
         _load(parameters, split(state))
         yield Snapshot(index, None, time, loss, tuple(gradients))
 
@@ -125,8 +125,8 @@ def _descend(
     model: nn.Module, objective: Objective, dynamics: Optimizer, snapshots: int, seed: int
 ) -> Iterator[Snapshot]:
     parameters = list(model.parameters())
-    optimizer = _torch_optimizer(parameters, dynamics)
-    batches = _batches(objective.examples, dynamics.batch_size, seed)
+    optimizer = torch_optimizer(parameters, dynamics.name, dynamics.rate, dynamics.options)
+    batches = draw_batches(objective.examples, dynamics.batch_size, seed)
     schedule = log_spaced_steps(dynamics.steps, snapshots)
     for step in range(dynamics.steps + 1):
         rows = next(batches)
@@ -135,8 +135,9 @@ def _descend(
             loss, gradients = objective(detached, rows)
             loss = loss if rows is None else objective(detached)[0]
             if not math.isfinite(loss):
-                raise _diverged("step", step, step)
-            yield Snapshot(schedule.index(step), step, step * dynamics.learning_rate, loss, tuple(gradients))
+                raise diverged("step", step, step)
+            flow_time = dynamics.rate * elapsed(dynamics.schedule, step, dynamics.steps)
+            yield Snapshot(schedule.index(step), step, flow_time, loss, tuple(gradients))
         if step < dynamics.steps:
             _step(optimizer, parameters, objective, dynamics, rows, step)
 
@@ -151,6 +152,9 @@ def _step(
 ) -> None:
     """Take one step on a batch, with the decay applied here: in the gradient if coupled, on the weights if not."""
     coupled = dynamics.weight_decay if dynamics.decay == "coupled" else 0.0
+    rate = dynamics.rate * rate_factor(dynamics.schedule, step, dynamics.steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
     if dynamics.name == "LBFGS":
         # Its line search must see the loss that the gradient belongs to, penalty included.
         optimizer.step(
@@ -161,7 +165,7 @@ def _step(
     if dynamics.decay == "decoupled":
         with torch.no_grad():
             for parameter in parameters:
-                parameter.mul_(1 - dynamics.learning_rate * dynamics.weight_decay)
+                parameter.mul_(1 - rate * dynamics.weight_decay)
     optimizer.step()
 
 
@@ -170,7 +174,7 @@ def _fill_gradients(
 ) -> float:
     loss, gradients = objective([p.detach() for p in parameters], rows)
     if not math.isfinite(loss):
-        raise _diverged("step", step, step)
+        raise diverged("step", step, step)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient + decay * parameter.detach() if decay else gradient
     return loss
@@ -180,26 +184,32 @@ def _penalty(parameters: list[nn.Parameter], decay: float) -> float:
     return decay / 2 * sum(float(parameter.detach().square().sum()) for parameter in parameters)
 
 
-def _torch_optimizer(parameters: list[nn.Parameter], dynamics: Optimizer) -> torch.optim.Optimizer:
+def torch_optimizer(
+    parameters: Sequence[Tensor], name: str, rate: float, options: Mapping[str, object]
+) -> torch.optim.Optimizer:
+    """Build a torch optimiser by name, without any weight decay of its own.
+
+    Raises:
+        UnknownNameError: If torch has no optimiser of this name.
+        InputError: If it refuses the rate or an option.
+    """
     known: dict[str, Callable[..., torch.optim.Optimizer]] = {
-        name: value
-        for name, value in vars(torch.optim).items()
+        key: value
+        for key, value in vars(torch.optim).items()
         if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and value is not torch.optim.Optimizer
     }
-    if dynamics.name not in known:
-        raise UnknownNameError("optimiser", dynamics.name, known)
-    make = known[dynamics.name]
-    undecayed = {"weight_decay": 0.0} if "weight_decay" in signature(make).parameters else {}
+    if name not in known:
+        raise UnknownNameError("optimiser", name, known)
+    undecayed = {"weight_decay": 0.0} if "weight_decay" in signature(known[name]).parameters else {}
     try:
-        return make(parameters, lr=dynamics.learning_rate, **undecayed, **dynamics.options)
+        return known[name](parameters, lr=rate, **undecayed, **options)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"train: torch.optim.{dynamics.name} refuses learning rate {dynamics.learning_rate} with the options "
-            f"{dynamics.options}: {error}."
+            f"train: torch.optim.{name} refuses learning rate {rate} with the options {dict(options)}: {error}."
         ) from error
 
 
-def _batches(examples: int, size: int | None, seed: int) -> Iterator[Tensor | None]:
+def draw_batches(examples: int, size: int | None, seed: int) -> Iterator[Tensor | None]:
     """Yield the rows of one batch after another, in shuffled passes over the data; None for all rows."""
     generator = torch.Generator().manual_seed(seed)
     if size is not None and size > examples:
@@ -218,7 +228,8 @@ def _load(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
             parameter.copy_(value)
 
 
-def _diverged(clock: str, when: float, step: int) -> DivergedError:
+def diverged(clock: str, when: float, step: int) -> DivergedError:
+    """Return the error of a training that stopped being finite."""
     return DivergedError(
         f"train: the loss or a weight stopped being finite at {clock} {when:g}; wanted finite numbers; lower the "
         "learning rate or the scale of the initial weights.",

@@ -1,5 +1,8 @@
 """When a training is looked at."""
 
+import math
+from typing import Literal
+
 import numpy as np
 
 EARLIEST = 1e-3
@@ -43,3 +46,24 @@ def log_spaced_steps(last: int, count: int) -> list[int]:
     if count == 2:
         return [0, last]
     return sorted({0, *(round(float(s)) for s in np.geomspace(1, last, count - 1))})
+
+
+Schedule = Literal["constant", "cosine"]
+"""How a learning rate changes."""
+
+
+def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+    """Return the learning rate of a step (from 0) relative to the first one: 1, or ``(1 + cos(π t/T))/2``."""
+    return 1.0 if schedule == "constant" else (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def elapsed(schedule: Schedule, step: int, steps: int) -> float:
+    """Return the sum of the factors of the steps before one: what a step's flow time is in units of the rate.
+
+    Example:
+        >>> elapsed("constant", 10, 10), round(elapsed("cosine", 10, 10), 12)
+        (10.0, 5.5)
+    """
+    if schedule == "constant":
+        return float(step)
+    return math.fsum(rate_factor(schedule, before, steps) for before in range(step))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from ansatzlab.errors import InputError
 from ansatzlab.linalg.similarity import residual
 from ansatzlab.models.init import initialize
 from ansatzlab.store.parquet import Store
@@ -93,9 +94,9 @@ def test_repeated_specs_count_once(store: Store) -> None:
     assert table.num_rows == 6
 
 
-def test_no_specs_give_an_empty_table(store: Store) -> None:
-    table, executed = execute([], store)
-    assert (table.num_rows, executed) == (0, [])
+def test_no_specs_are_refused(store: Store) -> None:
+    with pytest.raises(InputError, match="got no specs; wanted at least one"):
+        execute([], store)
 
 
 def test_only_the_asked_runs_are_returned(store: Store) -> None:
