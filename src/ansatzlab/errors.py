@@ -55,5 +55,9 @@ class DivergedError(AnsatzError):
         self.step = step
 
 
+class WorkerLostError(AnsatzError):
+    """A worker process or node that died, and with it what it was executing."""
+
+
 class DamagedFileWarning(UserWarning):
     """A file of the store that cannot be read; the others were read without it."""

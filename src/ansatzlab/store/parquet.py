@@ -1,5 +1,6 @@
 """The store: a folder of Parquet files, one per batch of finished runs, and small JSON files beside them."""
 
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from ansatzlab.atomic import is_temporary, remove_stale_temporaries, write_atomically
 from ansatzlab.errors import DamagedFileWarning, StoreError
 from ansatzlab.store.provenance import provenance
-from ansatzlab.store.schema import SCHEMA_VERSION, check_schema, to_table, unite
+from ansatzlab.store.schema import SCHEMA_VERSION, STATUSES, check_schema, to_table, unite
 
 FORMAT = "ansatzlab-store"
 MARKER = "store.json"
@@ -26,6 +27,7 @@ RUN_IDS_KEY = b"ansatzlab_run_ids"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,199}")
 _JSON_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DAMAGE = (StoreError, OSError, ValueError, pa.ArrowException)
 T = TypeVar("T")
 
@@ -128,7 +130,16 @@ class Store:
         )
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, write_page_checksum=True)
-        write_atomically(self.folder / "runs" / name, sink.getvalue().to_pybytes())
+        path = self.folder / "runs" / name
+        try:
+            write_atomically(path, sink.getvalue().to_pybytes())
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError) or cause.errno not in _FULL:
+                raise
+            raise StoreError(
+                f"{path}: cannot be written ({cause.strerror}); free space and start again: finished runs are kept."
+            ) from cause
 
     def finished(self) -> frozenset[str]:
         """Return the ids of the runs that are stored, whatever their status.
@@ -146,7 +157,8 @@ class Store:
     def table(self, run_ids: Collection[str] | None = None) -> pa.Table:
         """Return the rows of the runs as one table, independent of the order in which they were written.
 
-        Conventions: of a run that is in two readable files, the copy of the first by file name counts.
+        Conventions: of a run that is in several readable files, as one that failed and was run again in another batch,
+        a finished copy counts before a diverged one, and that before a failed one; of equals, the first by file name.
 
         Args:
             run_ids: The runs to read, or None for all; those that are not there are left out.
@@ -157,16 +169,21 @@ class Store:
 
         Cost: the footers of all files, and the whole of those that hold a wanted run.
         """
-        seen: set[str] = set()
-        parts = []
+        wanted = None if run_ids is None else frozenset(run_ids)
+        parts: list[pa.Table] = []
+        best: dict[str, tuple[int, int]] = {}
         for file in self._files():
-            wanted = {run_id for run_id in _or_warn(_read_run_ids, file) or () if run_ids is None or run_id in run_ids}
-            wanted -= seen
-            part = _or_warn(_read_rows, file) if wanted else None
+            held = {run_id for run_id in _or_warn(_read_run_ids, file) or () if wanted is None or run_id in wanted}
+            part = _or_warn(_read_rows, file) if held else None
             if part is not None:
-                seen |= wanted
-                parts.append(part.filter(pc.is_in(part["run_id"], pa.array(sorted(wanted), pa.string()))))
-        return unite(parts)
+                part = _of_runs(part, held)
+                for run_id, rank in _ranks(part).items():
+                    best[run_id] = min(best.get(run_id, (rank, len(parts))), (rank, len(parts)))
+                parts.append(part)
+        return unite(
+            _of_runs(part, {run_id for run_id, (_, place) in best.items() if place == index})
+            for index, part in enumerate(parts)
+        )
 
     def write_json(self, name: str, value: object) -> None:
         """Write a small side file, whole or not at all, with sorted keys.
@@ -260,7 +277,22 @@ def _read_run_ids(path: Path) -> list[str]:
 
 def _read_rows(path: Path) -> pa.Table:
     with pa.OSFile(str(path)) as file:
-        return pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
+        table = pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
+    unknown = set(table["status"].to_pylist()) - set(STATUSES)
+    if unknown:
+        raise StoreError(f"its status is {', '.join(sorted(unknown))}, wanted one of {', '.join(STATUSES)}")
+    return table
+
+
+def _of_runs(table: pa.Table, run_ids: Collection[str]) -> pa.Table:
+    return table.filter(pc.is_in(table["run_id"], pa.array(sorted(run_ids), pa.string())))
+
+
+def _ranks(table: pa.Table) -> dict[str, int]:
+    """Return the place of each run's status in STATUSES, the better the lower."""
+    places = pa.table({"run_id": table["run_id"], "rank": pc.index_in(table["status"], pa.array(STATUSES))})
+    ranks = places.group_by("run_id", use_threads=False).aggregate([("rank", "max")])
+    return dict(zip(ranks["run_id"].to_pylist(), ranks["rank_max"].to_pylist(), strict=True))
 
 
 def _or_warn(read: Callable[[Path], T], path: Path) -> T | None:

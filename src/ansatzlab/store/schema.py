@@ -11,6 +11,7 @@ from ansatzlab.errors import StoreError
 
 SCHEMA_VERSION = 1
 STATUSES = ("finished", "diverged", "failed")
+"""How a run can end; of two copies of one run, that with the earlier status counts."""
 
 BASE_SCHEMA = pa.schema(
     [

@@ -1,11 +1,13 @@
 """`sweep`: execute specs, keep what they give, and never repeat a finished run."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ansatzlab.errors import InputError
 from ansatzlab.store.parquet import Store
 from ansatzlab.sweeps.batch import Batch, plan_batches, run_batch
 from ansatzlab.sweeps.executors import Executor, serial
@@ -47,7 +49,7 @@ def sweep(
     earlier call are tried again; finished and diverged ones are not.
 
     Args:
-        specs: The runs; repeated ones count once.
+        specs: The runs, at least one; repeated ones count once.
         store: Where finished runs are kept.
         executor: How they are executed.
         batch_size: How many runs are trained as one, at most.
@@ -57,29 +59,46 @@ def sweep(
         One row per run, snapshot and layer, sorted; the same whatever was resumed.
 
     Raises:
-        StoreError: If a batch cannot be written.
+        InputError: If there are no specs, or two different ones have the same id.
+        StoreError: If a batch cannot be written. What was written before is kept.
+        WorkerLostError: If the executor cannot start any worker.
     """
-    wanted = {spec.run_id: spec for spec in specs}
+    wanted = _by_id(specs)
     kept = store.table(wanted.keys())
     finished = set(kept.filter(pc.not_equal(kept["status"], "failed"))["run_id"].to_pylist())
     pending = [spec for run_id, spec in wanted.items() if run_id not in finished]
     state = Progress(done=len(finished), total=len(wanted), resumed=len(finished))
     progress(state)
-    for batch, result in executor(run_batch, plan_batches(pending, batch_size)):
-        rows = _lost(batch, result) if isinstance(result, Exception) else result
-        store.write(batch.run_ids, rows)
-        statuses = {row["run_id"]: row["status"] for row in rows}.values()
-        state = replace(
-            state,
-            done=state.done + len(batch.specs),
-            failed=state.failed + sum(status == "failed" for status in statuses),
-            diverged=state.diverged + sum(status == "diverged" for status in statuses),
-        )
-        progress(state)
+    with closing(executor(run_batch, plan_batches(pending, batch_size))) as results:  # no worker outlives an error here
+        for batch, result in results:
+            rows = _without_rows(batch, result) if isinstance(result, Exception) else result
+            store.write(batch.run_ids, rows)
+            statuses = {row["run_id"]: row["status"] for row in rows}.values()
+            state = replace(
+                state,
+                done=state.done + len(batch.specs),
+                failed=state.failed + sum(status == "failed" for status in statuses),
+                diverged=state.diverged + sum(status == "diverged" for status in statuses),
+            )
+            progress(state)
     return store.table(wanted.keys())
 
 
-def _lost(batch: Batch, error: Exception) -> Rows:
-    """Return the record of runs whose worker gave nothing back."""
+def _by_id(specs: Sequence[RunSpec]) -> dict[str, RunSpec]:
+    wanted: dict[str, RunSpec] = {}
+    for spec in specs:
+        known = wanted.setdefault(spec.run_id, spec)
+        if known is not spec and known.canonical() != spec.canonical():
+            raise InputError(
+                f"sweep: two different specs have the id {spec.run_id}: {known.canonical()} and {spec.canonical()}; "
+                "wanted an id for each, since runs are kept by it; build the specs anew instead of copying them."
+            )
+    if not wanted:
+        raise InputError("sweep: got no specs; wanted at least one; check the conditions of the grid.")
+    return wanted
+
+
+def _without_rows(batch: Batch, error: Exception) -> Rows:
+    """Return the record of runs whose batch gave no rows."""
     message = f"{type(error).__name__}: {error}"
     return [row for spec in batch.specs for row in with_outcome(spec, [], "failed", message, 0.0)]

@@ -1,9 +1,13 @@
 """What every extension must satisfy: a law, an executor."""
 
+import os
+import signal
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from ansatzlab.errors import InputError
+from ansatzlab.errors import InputError, UnknownNameError, WorkerLostError
 from ansatzlab.laws.law import Law, controls
 from ansatzlab.sweeps.batch import Batch
 from ansatzlab.sweeps.executors import Executor
@@ -42,22 +46,81 @@ def check_law(law: Law) -> None:
     assert not missing, f"{law.key}: its README does not name the claims {missing}"
 
 
-def check_executor(executor: Executor, specs: Sequence[RunSpec]) -> None:
-    """Raise unless an executor hands every batch back once with the rows that running it gives.
+def check_executor(executor: Executor, specs: Sequence[RunSpec], *, has_workers: bool = True) -> None:
+    """Raise unless an executor keeps what `ansatzlab.sweeps.executors.Executor` promises.
 
     Args:
-        executor: The executor.
-        specs: A few specs, distinct.
+        executor: The executor. Its workers see the files of this machine.
+        specs: At least three specs, distinct.
+        has_workers: Whether it works in other processes, so that one may be killed.
 
     Raises:
         AssertionError: Saying what is broken.
     """
-    batches = [Batch(tuple(specs[:2])), *(Batch((spec,)) for spec in specs[2:])]
-    handed = list(executor(_echo, batches))
-    assert len(handed) == len(batches), f"{len(handed)} batches came back of {len(batches)}: each exactly once"
+    assert list(executor(_work, [])) == [], "an executor must accept no batches"
+    with TemporaryDirectory() as folder:
+        deaths = (f"die once {folder}/died", "die") if has_workers else ()
+        odd = [Batch((_told(specs[0], what),)) for what in ("raise", *deaths)]
+        batches = [Batch(tuple(specs[:2])), *odd, *(Batch((spec,)) for spec in specs[2:])]
+        handed = list(executor(_work, batches))
     got = {batch.run_ids: result for batch, result in handed}
-    assert got == {batch.run_ids: _echo(batch) for batch in batches}, "an executor must run every batch exactly once"
-    assert list(executor(_echo, [])) == [], "an executor must accept no batches"
+    missing = [batch.specs[0].experiment for batch in batches if batch.run_ids not in got]
+    assert not missing, f"every batch must come back exactly once, these did not at all: {missing}"
+    assert len(handed) == len(batches), f"every batch must come back exactly once; {len(handed)} did of {len(batches)}"
+    for batch in batches:
+        _check_result(batch, got[batch.run_ids])
+    interrupting = [Batch((_told(specs[0], "interrupt"),)), Batch((specs[1],))]
+    assert _interrupted(executor, interrupting), "an interrupt in the work must pass through the executor"
+    results = executor(_work, [Batch((spec,)) for spec in specs])
+    next(results)
+    results.close()
+    assert list(results) == [], "an executor must be able to be closed before its end"
+
+
+def _check_result(batch: Batch, result: Rows | Exception) -> None:
+    told = batch.specs[0].experiment
+    if told == "raise":
+        error = f"{type(result).__name__}: {result}"
+        assert isinstance(result, Exception), f"what the work raises must come back as its batch's result, not {error}"
+        assert error == "RuntimeError: UnknownNameError: unknown thing 'x'. Known: y.", (
+            f"another error came back: {error}"
+        )
+    elif told == "die":
+        assert isinstance(result, WorkerLostError), f"a batch that kills its workers must be lost, not {result}"
+    else:
+        why = "must be tried once more" if told.startswith("die once") else "must give its rows"
+        assert result == _rows(batch), f"the batch {told!r} {why}: {result}"
+
+
+def _interrupted(executor: Executor, batches: Sequence[Batch]) -> bool:
+    try:
+        list(executor(_work, batches))
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def _told(spec: RunSpec, what: str) -> RunSpec:
+    return RunSpec.model_validate({**spec.model_dump(), "experiment": what})  # a copy would keep the id
+
+
+def _work(batch: Batch) -> Rows:
+    """Do what the batch's experiment says: raise, interrupt, die; or return rows."""
+    match batch.specs[0].experiment.split():
+        case ["raise"]:
+            raise UnknownNameError("thing", "x", "y")  # it cannot be unpickled
+        case ["interrupt"]:
+            raise KeyboardInterrupt
+        case ["die"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case ["die", "once", path] if not Path(path).exists():
+            Path(path).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return _rows(batch)
+
+
+def _rows(batch: Batch) -> Rows:
+    return [{"run_id": spec.run_id, "seed": spec.seed} for spec in batch.specs]
 
 
 def _refusal(law: Law, settings: dict[str, object]) -> str:
@@ -66,7 +129,3 @@ def _refusal(law: Law, settings: dict[str, object]) -> str:
     except InputError as error:
         return str(error)
     return ""
-
-
-def _echo(batch: Batch) -> Rows:
-    return [{"run_id": spec.run_id, "seed": spec.seed} for spec in batch.specs]

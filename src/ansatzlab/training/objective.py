@@ -1,18 +1,19 @@
 """The loss of a network on a data set, and its gradient."""
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from ansatzlab.data.dataset import Dataset
 from ansatzlab.errors import UnknownNameError
 from ansatzlab.models.deep_linear import DeepLinear
+from ansatzlab.models.mlp import ACTIVATIONS, MLP, identity
 
 Rows = Int[Tensor, " m"] | None
 """The examples of a batch, or None for all of them."""
@@ -117,10 +118,11 @@ class LinearSquareLoss:
     Definition:
         With ``P = W_L … W_1``, ``Σxx = XᵀX/n``, ``Σyx = YᵀX/n``: loss
         ``½ tr(P Σxx Pᵀ) − tr(P Σyxᵀ) + ½ mean|y|²``, gradient by W_l
-        ``(W_L … W_{l+1})ᵀ (P Σxx − Σyx) (W_{l−1} … W_1)ᵀ``.
+        ``(W_L … W_{l+1})ᵀ (P Σxx − Σyx) (W_{l−1} … W_1)ᵀ``. On a batch the residuals stand for the statistics.
 
     Cost:
-        O(L) products of the layers' sizes, whatever n.
+        O(L) products of the layers' sizes, one of the three dimensions being the smaller of the numbers of inputs and
+        outputs, whatever n.
     """
 
     def __init__(self, data: Dataset) -> None:
@@ -131,10 +133,10 @@ class LinearSquareLoss:
 
     def __call__(self, parameters: Sequence[Tensor], rows: Rows = None) -> tuple[float, list[Tensor]]:
         """Return the loss and its gradient (see `Objective`)."""
-        statistics = self._statistics
+        slope = partial(_slope_by_statistics, *self._statistics)
         if rows is not None:
-            statistics = _second_moments(self._data.inputs[rows], self._data.targets[rows])
-        loss, gradients = _linear_square_loss(parameters, *statistics)
+            slope = partial(_slope_by_residuals, self._data.inputs[rows], self._data.targets[rows])
+        loss, gradients = _linear_square_loss(parameters, slope)
         return float(loss), gradients
 
 
@@ -153,14 +155,20 @@ class StackedLinearSquareLoss:
 
     def __call__(self, parameters: Sequence[Tensor], rows: StackedRows = None) -> tuple[Tensor, list[Tensor]]:
         """Return the losses and their gradients (see `StackedObjective`)."""
-        statistics = self._statistics
+        slope = partial(_slope_by_statistics, *self._statistics)
         if rows is not None:
-            statistics = _second_moments(_taken(self._inputs, rows), _taken(self._targets, rows))
-        return _linear_square_loss(parameters, *statistics)
+            slope = partial(_slope_by_residuals, _taken(self._inputs, rows), _taken(self._targets, rows))
+        return _linear_square_loss(parameters, slope)
+
+
+CACHED = 2**21
+"""How many bytes of one layer's outputs are worked on at once: few enough to stay in a processor's cache."""
 
 
 class StackedNetworkLoss:
-    """`NetworkLoss` of a stack of networks of one architecture, differentiated under ``torch.func.vmap``.
+    """`NetworkLoss` of a stack of networks of one architecture, a few networks at a time.
+
+    Deep linear networks and MLPs are differentiated through batched products; any other under ``torch.func.vmap``.
 
     Attributes:
         examples: The number of examples.
@@ -168,23 +176,57 @@ class StackedNetworkLoss:
 
     def __init__(self, model: nn.Module, data: Sequence[Dataset], loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         """Keep the architecture, the data (one set for all networks or one for each) and the loss."""
-        self._inputs, self._targets = _stacked(data, next(model.parameters()).dtype)
+        like = next(model.parameters())
+        self._inputs, self._targets = _stacked(data, like.dtype)
         self.examples = self._inputs.shape[-2]
-        names = [name for name, _ in model.named_parameters()]
-
-        def of_one(parameters: Sequence[Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-            return loss(functional_call(model, dict(zip(names, parameters, strict=True)), (inputs,)), targets)
-
-        self._differentiate = grad_and_value(of_one)
+        self._outputs = _stacked_forward(model)
+        self._loss = loss
+        widest = max(parameter.shape[0] for parameter in model.parameters())
+        self._bytes_an_example = widest * like.element_size()
 
     def __call__(self, parameters: Sequence[Tensor], rows: StackedRows = None) -> tuple[Tensor, list[Tensor]]:
         """Return the losses and their gradients (see `StackedObjective`)."""
         inputs, targets = self._inputs, self._targets
         if rows is not None:
             inputs, targets = _taken(inputs, rows), _taken(targets, rows)
-        over = 0 if inputs.ndim == 3 else None
-        gradients, losses = vmap(self._differentiate, in_dims=(0, over, over))(list(parameters), inputs, targets)
-        return losses, list(gradients)
+        size = max(1, CACHED // (self._bytes_an_example * inputs.shape[-2]))
+        losses: list[Tensor] = []
+        gradients: list[tuple[Tensor, ...]] = []
+        for start in range(0, len(parameters[0]), size):
+            part = slice(start, start + size)
+            leaves = [parameter[part].detach().requires_grad_() for parameter in parameters]
+            shown, wanted = (each if each.ndim == 2 else each[part] for each in (inputs, targets))
+            outputs = self._outputs(leaves, shown)
+            loss = vmap(self._loss, in_dims=(0, None if wanted.ndim == 2 else 0))(outputs, wanted)
+            losses.append(loss.detach())
+            gradients.append(torch.autograd.grad(loss.sum(), leaves))
+        return torch.cat(losses), [torch.cat(parts) for parts in zip(*gradients, strict=True)]
+
+
+def _stacked_forward(model: nn.Module) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
+    """Return what maps stacked parameters and inputs, (n, i) or (r, n, i), to outputs (r, n, c)."""
+    names = [name for name, _ in model.named_parameters()]
+    if not isinstance(model, DeepLinear | MLP):
+
+        def one(parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+            outputs: Tensor = functional_call(model, dict(zip(names, parameters, strict=True)), (inputs,))
+            return outputs
+
+        return lambda parameters, inputs: vmap(one, in_dims=(0, None if inputs.ndim == 2 else 0))(
+            list(parameters), inputs
+        )
+    activation = ACTIVATIONS[model.activation] if isinstance(model, MLP) else identity
+
+    def forward(parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        values, outputs = dict(zip(names, parameters, strict=True)), inputs
+        for index in range(len(model.layers)):
+            outputs = outputs if index == 0 else activation(outputs)
+            outputs = outputs @ values[f"layers.{index}.weight"].mT
+            bias = values.get(f"layers.{index}.bias")
+            outputs = outputs if bias is None else outputs + bias[:, None]
+        return outputs
+
+    return forward
 
 
 class NetworkLoss:
@@ -206,21 +248,43 @@ class NetworkLoss:
         return float(loss.detach()), list(torch.autograd.grad(loss, leaves))
 
 
-def _linear_square_loss(
-    parameters: Sequence[Tensor], xx: Tensor, yx: Tensor, yy: Tensor
-) -> tuple[Tensor, list[Tensor]]:
+Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Gives the square loss of a linear map, or of each of a stack, and its gradient by the map."""
+
+
+def _linear_square_loss(weights: Sequence[Tensor], slope_of: Slope) -> tuple[Tensor, list[Tensor]]:
     """Return the loss of one network or of each of a stack, and its gradient (see `LinearSquareLoss`)."""
-    below = _running_products(parameters)
-    product = below[-1]
+    if weights[-1].shape[-2] <= weights[0].shape[-1]:
+        return _from_above(weights, slope_of)
+
+    def transposed(product: Tensor) -> tuple[Tensor, Tensor]:
+        loss, slope = slope_of(product.mT)
+        return loss, slope.mT
+
+    loss, gradients = _from_above([weight.mT for weight in reversed(weights)], transposed)
+    return loss, [gradient.mT.contiguous() for gradient in reversed(gradients)]
+
+
+def _from_above(weights: Sequence[Tensor], slope_of: Slope) -> tuple[Tensor, list[Tensor]]:
+    """Do it in products of which one dimension is the number of outputs: cheapest if they are fewer than the inputs."""
+    chains = _running_products(weights)
+    loss, slope = slope_of(chains[-1])
+    gradients = []
+    for weight, above in zip(weights, reversed(chains[:-1]), strict=False):
+        gradients.append(above.mT @ slope)
+        slope = slope @ weight.mT
+    return loss, [*gradients, slope]
+
+
+def _slope_by_statistics(xx: Tensor, yx: Tensor, yy: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
     slope = product @ xx - yx
-    loss = (((slope - yx) * product).sum(dim=(-2, -1)) + yy) / 2
-    gradients: list[Tensor] = []
-    above = slope
-    for index in reversed(range(len(parameters))):
-        gradients.append(above @ below[index - 1].mT if index else above)
-        if index:
-            above = parameters[index].mT @ above
-    return loss, gradients[::-1]
+    return (((slope - yx) * product).sum(dim=(-2, -1)) + yy) / 2, slope
+
+
+def _slope_by_residuals(inputs: Tensor, targets: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
+    residuals = inputs @ product.mT - targets
+    n = inputs.shape[-2]
+    return residuals.square().sum(dim=(-2, -1)) / (2 * n), residuals.mT @ inputs / n
 
 
 def _second_moments(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -240,5 +304,5 @@ def _taken(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def _running_products(weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return ``W_1, W_2 W_1, …``."""
-    return reduce(lambda products, weight: [*products, weight @ products[-1]], weights[1:], [weights[0]])
+    """Return ``W_L, W_L W_{L−1}, …``."""
+    return reduce(lambda products, weight: [*products, products[-1] @ weight], weights[-2::-1], [weights[-1]])

@@ -1,3 +1,4 @@
+import errno
 import inspect
 import json
 import os
@@ -194,7 +195,32 @@ def test_only_footers_are_read_for_the_ids_and_no_pages_of_unwanted_runs(store):
     assert store.table(["c"]).to_pylist() == make_rows("c")
 
 
-def test_of_a_run_in_two_files_the_first_by_name_counts(store):
+@pytest.mark.parametrize("names", [("1", "2", "3"), ("2", "3", "1"), ("3", "1", "2"), ("3", "2", "1")])
+def test_of_a_run_in_several_files_the_best_copy_counts_whatever_their_order(store, names):
+    copies = {
+        "failed": (["b"], make_rows("b", snapshots=1, layers=1, status="failed", loss=1.0)),
+        "diverged": (["b", "y"], make_rows("b", status="diverged", loss=2.0) + make_rows("y", loss=2.0)),
+        "finished": (["b", "z"], make_rows("b", loss=3.0) + make_rows("z", status="failed", loss=3.0)),
+    }
+    for name, (status, (run_ids, rows)) in zip(names, copies.items(), strict=True):
+        before = set(files(store))
+        store.write(run_ids, rows)
+        (written,) = set(files(store)) - before
+        run_file(store, written).rename(run_file(store, f"{name}-{status}.parquet"))
+        assert store.table(["b"]).to_pylist() == [row for row in rows if row["run_id"] == "b"]
+    table = store.table()
+    assert table.num_rows == 12
+    assert dict(zip(table["run_id"].to_pylist(), table["loss"].to_pylist(), strict=True)) == {
+        "b": 3.0,
+        "y": 2.0,
+        "z": 3.0,
+    }
+    run_file(store, f"{names[2]}-finished.parquet").write_bytes(b"PAR1")
+    with pytest.warns(DamagedFileWarning, match=r"-finished\.parquet: damaged"):
+        assert set(store.table(["b"])["status"].to_pylist()) == {"diverged"}
+
+
+def test_of_equal_copies_the_first_by_name_counts(store):
     store.write(["b"], make_rows("b", loss=1.0))
     store.write(["b", "z"], make_rows("b", loss=2.0) + make_rows("z", loss=2.0))
     batch = files(store)[1]
@@ -246,6 +272,23 @@ def test_a_file_that_cannot_be_written_is_an_error(store):
         store.write(["a"], make_rows("a"))
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_with_what_to_do_and_leaves_the_old_result(store, monkeypatch, number):
+    store.write(["a"], make_rows("a", loss=1.0))
+
+    def full(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = (
+        rf"a.parquet: cannot be written \({os.strerror(number)}\); free space and start again: finished runs are kept"
+    )
+    with pytest.raises(StoreError, match=message):
+        store.write(["a"], make_rows("a", loss=2.0))
+    assert files(store) == ["a.parquet"]
+    assert store.table()["loss"].to_pylist() == [1.0] * 4
+
+
 # --- damage ------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +334,17 @@ def test_a_parquet_file_that_is_not_of_the_store_is_skipped(store):
     pq.write_table(BASE_SCHEMA.empty_table(), run_file(store, "foreign.parquet"))
     with pytest.warns(DamagedFileWarning, match=r"foreign\.parquet: .*its footer has no run ids"):
         assert store.table().num_rows == 0
+
+
+def test_a_file_with_a_status_of_elsewhere_is_skipped(store):
+    store.write(["a"], make_rows("a"))
+    store.write(["b"], make_rows("b"))
+    path = run_file(store, "a.parquet")
+    table = pq.read_table(path)
+    index = table.column_names.index("status")
+    pq.write_table(table.set_column(index, table.schema.field("status"), pa.array(["halfway"] * 4)), path)
+    with pytest.warns(DamagedFileWarning, match=r"a\.parquet: .*its status is halfway, wanted one of finished"):
+        assert store.table().to_pylist() == make_rows("b")
 
 
 def test_a_file_that_vanishes_while_reading_is_skipped(store):
