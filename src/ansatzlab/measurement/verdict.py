@@ -9,7 +9,8 @@ import torch
 
 from ansatzlab.errors import InputError
 from ansatzlab.linalg.null import HaarNull, haar_null, rotated_factor, rotated_gram
-from ansatzlab.linalg.spectrum import decompose, reduce_weight
+from ansatzlab.linalg.reduction import reduce_weight
+from ansatzlab.linalg.spectrum import decompose
 from ansatzlab.measurement.convention import Alignment, Convention
 from ansatzlab.measurement.layer import LayerMeasurement
 

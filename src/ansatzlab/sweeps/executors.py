@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Protocol, runtime_checkable
 
-import joblib  # type: ignore[import-untyped]
+import joblib
 import torch
 from threadpoolctl import threadpool_limits
 

@@ -110,8 +110,8 @@ def with_outcome(spec: RunSpec, rows: Rows, status: Status, message: str | None,
     Returns:
         Rows that the store takes.
     """
-    outcome = {"status": status, "error": message, "wall_seconds": wall_seconds}
-    return [{**_identity(spec), **row, **outcome} for row in rows or [{}]]
+    identity, outcome = _identity(spec), {"status": status, "error": message, "wall_seconds": wall_seconds}
+    return [{**identity, **row, **outcome} for row in rows or [{}]]
 
 
 @dataclass(frozen=True)
