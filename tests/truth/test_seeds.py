@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ansatzlab.errors import InputError
+from ansatzlab.errors import InputError, ModelError
 from ansatzlab.measurement import seeds as seeds_module
 from ansatzlab.measurement.outputs import Outputs
 from ansatzlab.measurement.run import measure
@@ -73,6 +73,41 @@ def test_a_full_block_measures_the_exact_agop(monkeypatch: pytest.MonkeyPatch):
         got, wanted = measure(model, x, seeds=Signs(outputs))["0"], measure(model, x)["0"]
         assert isinstance(got.seeds, Signs)
         assert_close(got.agop(), wanted.agop(), what=f"{outputs} signs")
+
+
+def test_more_signs_than_outputs_add_up_to_one():
+    """As in a batch that has fewer outputs than the first one had: every sign is there, and the trace is exact."""
+    found = directions(Signs(5), 3)
+    assert_close(found.square().sum(1), torch.ones(EXAMPLES, 3, dtype=torch.float64), what="Σ v²")
+
+
+class Tokens(nn.Module):
+    """One output a token; the number of tokens may differ between batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = network(1)
+
+    def forward(self, x):
+        return self.net(x)[:, :, 0]
+
+
+def test_a_later_batch_may_have_fewer_outputs_than_signs():
+    """At the layer of one output the signs drop out of K: 10 outputs in 4 examples and 3 in 40."""
+    model = Tokens()
+    model.net = model.net[:3]
+    batches = iter([normal(4, 10, 4), normal(40, 3, 4)])
+    gram = measure(model, batches, seeds=Signs(5))["net.2"].sums.mean_gram()
+    assert float(gram) == pytest.approx((4 * 10 + 40 * 3) / 44, rel=1e-12)
+
+
+@pytest.mark.parametrize("seeds", [Signs(3), Signs(2, shared=True), Exact()])
+def test_outputs_that_have_to_be_the_same_are_refused_and_signs_advised(seeds):
+    with pytest.raises(
+        ModelError, match=r"10 outputs in batch 1 and 3 in the first.*Signs\(k\), not shared, with k below 3"
+    ):
+        measure(Tokens(), iter([normal(4, 3, 4), normal(4, 10, 4)]), seeds=seeds)
+    measure(Tokens(), iter([normal(4, 3, 4), normal(4, 10, 4)]), seeds=Signs(2))
 
 
 @pytest.mark.parametrize(("count", "outputs"), [(3, 3), (5, 3), (8, 8)])
@@ -232,3 +267,30 @@ def test_a_last_layer_is_tautological_under_signs_too(output, tautological: bool
         x = torch.randn(20, 4, 5, dtype=torch.float64)
     measured = measure(model, x.split(7), seeds=Signs(2), output=output)
     assert [layer.tautological for layer in measured.values()] == [False, tautological]
+
+
+def test_the_rows_of_a_last_layer_are_tautological_too():
+    model, x = network(8)[:3], normal(EXAMPLES, 4)
+    layer = measure(model, x, seeds=Signs(2))["2"]
+    assert layer.tautological
+    assert layer.rows(slice(2, 6)).tautological
+    assert not measure(model, x, seeds=Signs(2))["0"].rows(slice(1, 4)).tautological
+
+
+class Scaled(nn.Module):
+    def __init__(self, net, scale):
+        super().__init__()
+        self.net, self.scale = net, scale
+
+    def forward(self, x):
+        return self.net(x) * self.scale
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_whether_a_layer_is_the_last_does_not_depend_on_the_scale(dtype, scale):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8)).to(dtype)
+    found = measure(Scaled(net, scale), normal(40, 8).to(dtype), seeds=Signs(3), check="never")
+    assert [layer.tautological for layer in found.values()] == [False, True]

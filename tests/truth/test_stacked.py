@@ -167,8 +167,8 @@ def test_a_stack_is_plain_loops_over_its_networks(network: str, optimizer: str, 
     parameters = runs.parameters()
     start = [parameter.clone() for parameter in parameters]
     list(runs.stacked(parameters))
-    for end, begin in zip(parameters, start, strict=True):
-        assert (end - begin).flatten(1).norm(dim=1).min() > 0.05
+    moved = [(end - begin).flatten(1) for end, begin in zip(parameters, start, strict=True)]
+    assert torch.cat(moved, dim=1).norm(dim=1).min() > 0.1
     for place, dynamics in enumerate(runs.dynamics):
         plain = plain_loop(runs.network(place), data(), dynamics, runs.seeds[place])
         for got, wanted in zip(parameters, plain, strict=True):
@@ -308,9 +308,9 @@ def test_snapshots_before_a_divergence_do_not_count_the_network_as_lost() -> Non
 
 
 def test_when_the_last_network_diverges_one_more_snapshot_says_so_and_training_ends() -> None:
-    dynamics = [each.model_copy(update={"learning_rate": 1e4}) for each in dynamics_of("gd", None, steps=10**6)]
+    dynamics = [each.model_copy(update={"learning_rate": 1e4}) for each in dynamics_of("gd", None, steps=1000)]
     runs = Runs(NETWORKS["linear"], dynamics)
-    *before, last = runs.stacked(runs.parameters(), snapshots=10**6 - 1)
+    *before, last = runs.stacked(runs.parameters(), snapshots=500)
     assert set(last.lost) == {0, 1, 2}
     assert max(error.step for error in last.lost.values()) == last.step
     assert all(len(snapshot.lost) < 3 for snapshot in before)

@@ -216,6 +216,15 @@ def test_a_law_by_depth_counts_the_layers_that_were_not_chosen(monkeypatch, caps
     assert row["exponent"] == 0.5
 
 
+def test_a_law_by_depth_counts_the_linear_maps_inside_a_module(monkeypatch, capsys):
+    preset = ("nets.py:attention", "--data", "x.npy", "--preset", "tansley2025nfa")
+    found = rows(monkeypatch, capsys, *preset)
+    assert [row["layer"] for row in found] == [*(f"attention.{name}_proj" for name in ("q", "k", "v", "out")), "head"]
+    assert [row["exponent"] for row in found] == pytest.approx([1 / 5, 1 / 4, 1 / 3, 1 / 2, 1])
+    (row,) = rows(monkeypatch, capsys, *preset, "--layers", "attention.v_proj")
+    assert row["exponent"] == pytest.approx(1 / 3)
+
+
 def test_a_preset_gives_every_reading_of_its_paper(monkeypatch, capsys):
     common = ("nets.py:make", "--data", "x.npy", "--preset", "radhakrishnan2024nfa", "--init-weights", "start.pt")
     found = rows(monkeypatch, capsys, *common, "--layers", "0")
@@ -265,6 +274,17 @@ def test_an_output_is_picked_by_key_and_its_positions_by_word(monkeypatch, capsy
 def test_an_index_is_a_number_and_not_a_key(monkeypatch, capsys):
     assert ansatz(monkeypatch, "nets.py:keyed", "--data", "x.npy", "--output", "1") == 3
     assert "1 finds nothing in the dict" in capsys.readouterr().err
+
+
+def test_a_key_may_look_like_two_signs_and_a_number(monkeypatch, capsys):
+    assert ansatz(monkeypatch, "nets.py:keyed", "--data", "x.npy", "--output=--1") == 3
+    assert "'--1' finds nothing in the dict" in capsys.readouterr().err
+
+
+def test_an_exponent_that_is_given_twice_is_read_once(monkeypatch, capsys):
+    twice = ("--exponent", "1", "--exponent", "0.5", "--exponent", "1.0")
+    found = rows(monkeypatch, capsys, "nets.py:make", "--data", "x.npy", "--layers", "0", *twice)
+    assert [row["exponent"] for row in found] == [1.0, 0.5]
 
 
 def test_heads_get_rows_of_their_own(monkeypatch, capsys):

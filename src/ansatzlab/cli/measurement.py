@@ -20,6 +20,7 @@ from ansatzlab.cli.console import Output, exit_codes, finish
 from ansatzlab.cli.processes import Process, device_of, one_of_several, sum_over_processes
 from ansatzlab.errors import InputError
 from ansatzlab.measurement.convention import Convention
+from ansatzlab.measurement.layers import select_layers
 from ansatzlab.measurement.outputs import Outputs, Positions
 from ansatzlab.measurement.presets import get_preset
 from ansatzlab.measurement.result import Measurement
@@ -166,8 +167,8 @@ def measure_command(
             initial=init_weights,
             layers=tuple(name for names in layers or [] for name in names.split(",") if name),
             signs=signs,
-            output=Outputs(int(output) if output and output.lstrip("-").isdecimal() else output, positions),
-            exponents=tuple(exponent or ()),
+            output=Outputs(_key_or_index(output), positions),
+            exponents=tuple(dict.fromkeys(exponent or ())),
             preset=preset,
             parts=parts,
             batch_size=batch_size,
@@ -179,6 +180,10 @@ def measure_command(
         result = _run(request, process, quiet=as_json)
     if result is not None:
         finish(partial(_show, result, as_json), 0)
+
+
+def _key_or_index(text: str | None) -> str | int | None:
+    return int(text) if text and text.removeprefix("-").isdecimal() else text
 
 
 def _run(request: Request, process: Process, *, quiet: bool) -> Result | None:
@@ -265,7 +270,7 @@ def _plan(measurement: Measurement, network: nn.Module, request: Request) -> dic
     preset = get_preset(request.preset)
     order = [
         name
-        for name, _ in network.named_modules()
+        for name in select_layers(network, None)[0]
         if name in measurement or measurement.skipped.get(name) == "not selected"
     ]
     return {name: preset.conventions(len(order), order.index(name) + 1) for name in measurement}

@@ -11,7 +11,7 @@ from ansatzlab.errors import InputError
 from ansatzlab.measurement.layer import LayerMeasurement
 from ansatzlab.measurement.seeds import LossGradient, Seeds, Signs
 
-SAMPLED = ("rows", "squares", "by_output", "weights", "places")
+SAMPLED = ("rows", "squares", "by_output", "weights", "positions", "places")
 """The tensors of a sample."""
 
 
@@ -25,7 +25,7 @@ class Card:
         gradient_dtype: Of the layer.
         moment: The shape of ``second_moment``.
         totals: ``weight_total``, ``position_total`` and ``examples``.
-        stride: Of the sample; 0 if there is none.
+        below: Of the sample; 0 if there is none.
         places: Of the sample.
         sampled: Shape and dtype of each tensor of the sample.
         start: The card of the layer before training.
@@ -36,7 +36,7 @@ class Card:
     gradient_dtype: torch.dtype
     moment: tuple[int, ...]
     totals: tuple[float, float, int]
-    stride: int
+    below: int
     places: Tensor
     sampled: Mapping[str, tuple[tuple[int, ...], torch.dtype]]
     start: "Card | None"
@@ -63,7 +63,7 @@ def card_of(layer: LayerMeasurement) -> Card:
         gradient_dtype=layer.gradient_dtype,
         moment=tuple(sums.second_moment.shape),
         totals=(sums.weight_total, sums.position_total, sums.examples),
-        stride=sample.stride if sample else 0,
+        below=sample.below if sample else 0,
         places=sample.places.cpu() if sample else torch.zeros(0, dtype=torch.int64),
         sampled={name: (tuple(part.shape), part.dtype) for name, part in tensors.items() if part is not None},
         start=start,

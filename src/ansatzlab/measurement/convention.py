@@ -33,7 +33,7 @@ class Alignment:
         rank: The numerical rank of the AGOP.
         convention: How it was read.
         error: The standard error of ``value`` as an estimate for the distribution that the examples were drawn from,
-            the random signs' share included; nan from fewer than four examples.
+            the random signs' share included; nan from fewer than four examples, and where all share their signs.
         residual_error: The standard error of ``residual``.
     """
 

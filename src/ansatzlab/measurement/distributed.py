@@ -28,7 +28,7 @@ from ansatzlab.measurement.gram import GradientSums
 from ansatzlab.measurement.layer import LayerMeasurement
 from ansatzlab.measurement.outputs import Batch, as_batches
 from ansatzlab.measurement.result import Measurement
-from ansatzlab.measurement.sample import ExampleSample, capacity
+from ansatzlab.measurement.sample import ExampleSample, bound, capacity, hashes
 
 
 @contextmanager
@@ -218,17 +218,15 @@ def _joined_sample(
     """Gather the samples of all processes, thinned to what one process would have kept of all examples."""
     directions, groups, width = sums.by_output.shape
     positions = round(sum(card.totals[1] for card in cards) / sum(card.totals[0] for card in cards))
-    most = max(capacity(directions, positions, groups, width), len(cards))
-    stride = max(card.stride for card in cards)
-    last = max(int(card.places.max()) for card in cards)
-    while sum(_count(card, stride) for card in cards) > most and stride <= last:
-        stride *= 2
-    mine = sample.thinned(stride)
+    everyone = torch.cat([card.places for card in cards])
+    most = capacity(directions, positions, groups, width)
+    below = min(bound(everyone, most), *(card.below for card in cards))
+    mine = sample.thinned(below)
     gathered: list[dict[str, Tensor | None]] = [{} for _ in cards]
     for name in SAMPLED:
         part: Tensor | None = getattr(mine, name)
         shapes = [
-            ((_count(card, stride), *card.sampled[name][0][1:]), card.sampled[name][1])
+            ((int((hashes(card.places) < below).sum()), *card.sampled[name][0][1:]), card.sampled[name][1])
             if name in card.sampled
             else None
             for card in cards
@@ -236,24 +234,22 @@ def _joined_sample(
         device = sums.second_moment.device if part is None else part.device
         for found, tensor in zip(gathered, _gathered(part, shapes, device, group), strict=True):
             found[name] = tensor
-    return reduce(ExampleSample.__add__, (_sample(parts, stride) for parts in gathered))
+    return reduce(ExampleSample.__add__, (_sample(parts, below) for parts in gathered))
 
 
-def _count(card: Card, stride: int) -> int:
-    return int((card.places % stride == 0).sum())
-
-
-def _sample(parts: Mapping[str, Tensor | None], stride: int) -> ExampleSample:
-    weights, places = parts["weights"], parts["places"]
+def _sample(parts: Mapping[str, Tensor | None], below: int) -> ExampleSample:
+    weights, positions, places = parts["weights"], parts["positions"], parts["places"]
     assert weights is not None
+    assert positions is not None
     assert places is not None
     return ExampleSample(
         rows=parts["rows"],
         squares=parts["squares"],
         by_output=parts["by_output"],
         weights=weights,
+        positions=positions,
         places=places,
-        stride=stride,
+        below=below,
     )
 
 
@@ -279,7 +275,8 @@ def _gathered(
         part = torch.empty(shape[0], dtype=shape[1], device=between)
         if source == rank and tensor is not None:
             part.copy_(tensor)
-        dist.broadcast(part, group=group, group_src=source)
+        if part.numel():
+            dist.broadcast(part, group=group, group_src=source)
         found.append(part.to(device))
     return found
 

@@ -115,8 +115,8 @@ class GradientSums:
 
         Definition:
             ``w_x ⟨E, Tᵀ (S_x − K) T⟩`` over the mean weight, S_x the example's own second moment; centred, with the
-            mean gradients taken out of both to first order. Read-outs do not depend on the scale of the AGOP, so
-            ``⟨E, Tᵀ K T⟩ = 0`` and the mean need not be subtracted.
+            mean gradients taken out of both to first order, at each of the example's own positions. Read-outs do not
+            depend on the scale of the AGOP, so ``⟨E, Tᵀ K T⟩ = 0`` and the mean need not be subtracted.
 
         Args:
             images: T, which takes an output gradient to the AGOP's eigenbasis, shape (g, o, k).
@@ -127,13 +127,15 @@ class GradientSums:
             One number per sampled example; none if no example was kept.
         """
         if self.sample is None:
-            return torch.zeros(0)
-        found = self.sample.quadratic(images, matrix)
+            return torch.zeros(0, dtype=torch.float64)
+        found = self.sample.quadratic(images, matrix).double()
         if centered:
-            means = torch.einsum("cgo,gok->cgk", self.by_output.to(images), images)
-            towards = torch.einsum("cgk,gkl->cgl", means, matrix) / self.position_total
-            own = torch.einsum("mcgo,gok->mcgk", self.sample.directional(), images)
-            found = found - 2 * (own * towards).sum(dim=(1, 2, 3)) + (means * towards).sum() / self.weight_total
+            means = torch.einsum("cgo,gok->cgk", self.by_output, images.double()) / self.position_total
+            towards = torch.einsum("cgk,gkl->cgl", means, matrix.double())
+            own = self.sample.directional()
+            own = torch.einsum("mcgo,gok->mcgk", own, images.to(own))
+            found = found - 2 * torch.einsum("mcgk,cgk->m", own, towards.to(own)).double()
+            found = found + self.sample.positions.to(found) * (means * towards).sum()
         deviations: Tensor = self.sample.weights.to(found) * found * (self.examples / self.weight_total)
         return deviations
 
@@ -191,7 +193,7 @@ class RunningSums:
     def close(self, size: int) -> None:
         """End the batch."""
         if self._sample is not None:
-            self._sample.close(size, self._weights)
+            self._sample.close(size, self._positions, self._weights)
 
     @property
     def finite(self) -> bool:

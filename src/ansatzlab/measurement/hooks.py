@@ -1,5 +1,6 @@
 """Reading a network's layers while it runs, without changing it."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ class Use:
 def visiting(layers: Mapping[str, Layer], visitor: Visitor) -> Iterator[None]:
     """Let a visitor see, and replace, the output of every layer at every call inside the ``with``.
 
-    Hooks are removed on the way out, whatever happened.
+    It sees them before hooks of the user's own do, which therefore belong to what is behind the layer. Its own hooks
+    are removed on the way out, whatever happened.
 
     Args:
         layers: The layers by name.
@@ -50,7 +52,7 @@ def visiting(layers: Mapping[str, Layer], visitor: Visitor) -> Iterator[None]:
     try:
         for found in modules.values():
             hook = partial(_call if found[0].kind.trace is None else _call_traced, tuple(found), visitor)
-            handles.append(found[0].module.register_forward_hook(hook, with_kwargs=True))
+            handles.append(found[0].module.register_forward_hook(hook, prepend=True, with_kwargs=True))
         yield
     finally:
         for handle in handles:
@@ -58,11 +60,29 @@ def visiting(layers: Mapping[str, Layer], visitor: Visitor) -> Iterator[None]:
 
 
 @contextmanager
-def running_eagerly(model: nn.Module) -> Iterator[None]:
-    """Run the compiled parts of a network eagerly inside the ``with``, so that every module calls its hooks."""
-    compiled = any(type(m).__name__ == "OptimizedModule" or m._compiled_call_impl is not None for m in model.modules())
+def running_plainly(model: nn.Module) -> Iterator[None]:
+    """Run a network inside the ``with`` so that every module calls its forward hooks, and no backward hook is called.
+
+    Compiled parts run eagerly, and transformers without torch's fused path, which in evaluation mode leaves modules
+    out and sets padded positions to zero. Backward hooks of the user's own could change the gradients.
+    """
+    modules = list(model.modules())
+    compiled = any(type(m).__name__ == "OptimizedModule" or m._compiled_call_impl is not None for m in modules)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    kept = [(vars(m), name, vars(m)[name]) for m in modules for name in _BACKWARD_HOOKS if vars(m).get(name)]
     with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
-        yield
+        torch.backends.mha.set_fastpath_enabled(False)
+        for attributes, name, _ in kept:
+            attributes[name] = OrderedDict()
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
+            for attributes, name, hooks in kept:
+                attributes[name] = hooks
+
+
+_BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 
 
 @contextmanager
@@ -146,15 +166,27 @@ def differentiate(
         ModelError: If the network cannot be differentiated a second time.
     """
     for index, direction in enumerate(directions):
-        try:
-            # A scalar, because differentiating a matrix makes torch import its symbolic shapes: 40 MB and a second.
-            scalar = (outputs * direction).sum()
-            yield torch.autograd.grad(scalar, handles, retain_graph=index + 1 < count, allow_unused=True)
-        except CheckpointError as error:
-            raise ModelError(
-                "measure: the model recomputes its activations in the backward pass (checkpointing) and they differ; "
-                "wanted a plain forward pass; switch checkpointing off while measuring."
-            ) from error
+        # A scalar, because differentiating a matrix makes torch import its symbolic shapes: 40 MB and a second.
+        yield gradients_of((outputs * direction).sum(), handles, keep_graph=index + 1 < count)
+
+
+def gradients_of(scalar: Tensor, handles: Sequence[Tensor], *, keep_graph: bool = True) -> tuple[Tensor | None, ...]:
+    """Differentiate a number by every handle; None where no path leads.
+
+    Raises:
+        ModelError: If the network recomputes its activations in a way that cannot be differentiated here.
+    """
+    try:
+        return torch.autograd.grad(scalar, handles, retain_graph=keep_graph, allow_unused=True)
+    except (CheckpointError, RuntimeError) as error:
+        reentrant = "use_reentrant" in str(error)
+        if not reentrant and not isinstance(error, CheckpointError):
+            raise
+        why = "reentrantly" if reentrant else "and they differ"
+        raise ModelError(
+            f"measure: the model recomputes its activations in the backward pass (checkpointing) {why}; wanted a plain "
+            "forward pass; switch checkpointing off while measuring."
+        ) from error
 
 
 def refuse_constant(outputs: Float[Tensor, "n c"]) -> None:

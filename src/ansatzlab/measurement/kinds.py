@@ -7,11 +7,12 @@ comes out reads as rows that this weight connects.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import ismethod
 from math import prod
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,7 +23,9 @@ from ansatzlab.measurement.trace import Trace
 Blocks = Float[Tensor, "g o i"]
 """A weight as g independent blocks: one, but for grouped convolutions."""
 
-InputRows = Float[Tensor, "n s g i"]
+InputRows = Float[Tensor, "n s g i"] | Int[Tensor, "n s 1 1"]
+"""What goes into the blocks, or the places of the ones where that is one-hot."""
+
 OutputRows = Float[Tensor, "n s g o"]
 
 
@@ -39,6 +42,7 @@ class LinearMap:
         outputs: Reads what comes out, (n, …), or its gradient, as rows. Its adjoint puts rows together again.
         parts: Named ranges of rows of W, such as heads and gates.
         kept_gradient: What autograd keeps of the gradient of W (an embedding drops that of its padding).
+        one_hot: Whether the rows that go in are one-hot; of each only the index is kept, as a row of one number.
     """
 
     suffix: str
@@ -49,6 +53,23 @@ class LinearMap:
     outputs: Callable[[Tensor], OutputRows]
     parts: Mapping[str, slice] = field(default_factory=dict)
     kept_gradient: Callable[[Tensor], Tensor] = field(default=lambda gradient: gradient)
+    one_hot: bool = False
+
+    def products(self, weight: Blocks, inputs: InputRows) -> OutputRows:
+        """Multiply every row that goes in by a weight."""
+        if self.one_hot:
+            return functional.embedding(inputs[..., 0], weight[0].mT)
+        return torch.einsum("goi,nsgi->nsgo", weight, inputs.to(weight))
+
+    def outer_products(self, weight: Blocks, outputs: OutputRows, inputs: InputRows) -> tuple[Blocks, float]:
+        """Sum ``b hᵀ`` over all rows, of the shape of a weight; return it with the sum of these products' norms."""
+        norms = outputs.norm(dim=-1)
+        if self.one_hot:
+            columns = weight[0].mT.new_zeros(weight.shape[:0:-1], dtype=outputs.dtype)
+            columns.index_add_(0, inputs.flatten(), outputs.flatten(0, 2))
+            return columns.mT[None], float(norms.sum())
+        inputs = inputs.to(outputs)
+        return torch.einsum("nsgo,nsgi->goi", outputs, inputs), float((norms * inputs.norm(dim=-1)).sum())
 
 
 @dataclass(frozen=True)
@@ -87,15 +108,31 @@ def adjoint(reading: Callable[[Tensor], Tensor], like: Tensor, rows: Tensor) -> 
 
 def kind_of(module: nn.Module) -> LayerKind | None:
     """Return the module's kind, or None if it is no linear map that is known here."""
+    if _unreal(module):
+        return None
     return next((kind for kind in KINDS if kind.matches(module)), None)
 
 
 def why_not(module: nn.Module) -> str:
     """Say why a module without a kind is not measured."""
+    unreal = _unreal(module) or ["packed"] * is_packed(module)
+    if unreal:
+        return f"{type(module).__name__} keeps {', '.join(unreal)} weights; wanted real floating-point ones"
     if isinstance(module, nn.Embedding):
         return "this Embedding rescales its weight while it runs (max_norm), or its gradient (scale_grad_by_freq)"
     reason = next((reason for classes, reason in _REASONS if isinstance(module, classes)), "")
     return f"{type(module).__name__} {reason or 'is not a linear map of features known here'}"
+
+
+def is_packed(module: nn.Module) -> bool:
+    """Whether a module keeps its weight out of sight, behind a method, as torch's quantised modules do."""
+    return ismethod(getattr(module, "weight", None))
+
+
+def _unreal(module: nn.Module) -> list[str]:
+    """Name the dtypes of a module's own parameters in which real numbers are not kept as they are."""
+    held = {parameter.dtype for parameter in module.parameters(recurse=False)}
+    return sorted(str(dtype).removeprefix("torch.") for dtype in held if not dtype.is_floating_point)
 
 
 _REASONS: tuple[tuple[Any, str], ...] = (
@@ -105,7 +142,6 @@ _REASONS: tuple[tuple[Any, str], ...] = (
     ),
     ((nn.Bilinear,), "is linear in a product of two inputs, not in features"),
     ((nn.EmbeddingBag,), "sums its embeddings before it returns them; use torch.nn.Embedding and sum outside"),
-    ((nn.modules.lazy.LazyModuleMixin,), "has no weight before its first call; run the model once"),
     ((nn.utils.parametrize.ParametrizationList,), "holds what a layer's weight is computed from"),
 )
 
@@ -129,9 +165,8 @@ def _transposed_linear(_: nn.Module) -> tuple[LinearMap, ...]:
 def _embedding(module: nn.Embedding) -> tuple[LinearMap, ...]:
     """Read an embedding as ``W = Eᵀ`` on one-hot inputs over the whole vocabulary."""
 
-    def one_hot(tokens: Tensor) -> Tensor:
-        found = functional.one_hot(tokens.long(), module.num_embeddings).to(module.weight.dtype)
-        return _last_dimension_rows(found)
+    def indices(tokens: Tensor) -> Tensor:
+        return tokens.long().reshape(len(tokens), -1, 1, 1)
 
     def without_padding(gradient: Tensor) -> Tensor:
         if module.padding_idx is None:
@@ -141,7 +176,14 @@ def _embedding(module: nn.Embedding) -> tuple[LinearMap, ...]:
     rows = _last_dimension_rows
     return (
         LinearMap(
-            "", "embedding", "weight", lambda weight: weight.mT[None], one_hot, rows, kept_gradient=without_padding
+            "",
+            "embedding",
+            "weight",
+            lambda weight: weight.mT[None],
+            indices,
+            rows,
+            kept_gradient=without_padding,
+            one_hot=True,
         ),
     )
 

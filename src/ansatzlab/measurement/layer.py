@@ -107,7 +107,7 @@ class LayerMeasurement:
             The part.
 
         Raises:
-            InputError: If the layer was reduced to its column space, or is a grouped convolution.
+            InputError: If the layer was reduced to its column space, is a grouped convolution, or has none of these.
         """
         if self.blocks.shape[1] != self.height or self.groups > 1:
             raise InputError(
@@ -115,6 +115,8 @@ class LayerMeasurement:
                 + ("it has groups" if self.groups > 1 else "it is so tall that only its column space was kept")
                 + "); read the whole layer, or parts."
             )
+        if not len(self.blocks[0, span]):
+            raise InputError(f"layer {self.name!r}: got rows {span} of {self.height}; wanted at least one of them.")
         return replace(
             self,
             name=f"{self.name}.{name or f'{span.start or 0}:{span.stop or self.height}'}",
@@ -123,7 +125,6 @@ class LayerMeasurement:
             sums=self.sums.rows(span),
             height=self.blocks[:, span].shape[1],
             ranges={},
-            is_last=False,
             start=None if self.start is None else self.start.rows(span, name),
         )
 
@@ -228,12 +229,12 @@ class LayerMeasurement:
         error = residual_error = float("nan")
         if spectrum.rank:
             gradient = alignment_gradient(frame, spectrum, exponent)
-            error = standard_error(self.sums, gradient, spectrum, frame, centered=convention.centered)
+            error = standard_error(self.sums, self.seeds, gradient, spectrum, frame, centered=convention.centered)
             if residual > spectrum.rank * torch.finfo(frame.transform.dtype).eps:
                 residual_error = error * spectrum.alignment(exponent) / residual
             if comparator != "cosine":
                 gradient = alignment_gradient(frame, spectrum, exponent, comparator)
-                error = standard_error(self.sums, gradient, spectrum, frame, centered=convention.centered)
+                error = standard_error(self.sums, self.seeds, gradient, spectrum, frame, centered=convention.centered)
         return Alignment(
             value=value,
             residual=residual,
@@ -250,7 +251,7 @@ class LayerMeasurement:
         if not fit.identifiable or fit.at_bound:
             return fit
         gradient = exponent_gradient(frame, spectrum, fit.value)
-        return replace(fit, error=standard_error(self.sums, gradient, spectrum, frame, centered=centered))
+        return replace(fit, error=standard_error(self.sums, self.seeds, gradient, spectrum, frame, centered=centered))
 
     def verdict(
         self,

@@ -1,16 +1,17 @@
 """Which layers of a network are measured, and why the others are not."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ansatzlab.errors import InputError, ModelError, UnknownNameError
-from ansatzlab.measurement.kinds import Blocks, InputRows, LayerKind, LinearMap, OutputRows, kind_of, why_not
+from ansatzlab.measurement.kinds import Blocks, InputRows, LayerKind, LinearMap, OutputRows, is_packed, kind_of, why_not
 
-Selector = str | Sequence[str] | Callable[[str, nn.Module], bool] | None
+Selector = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,17 @@ def _by_example(rows: Tensor, examples: int) -> Tensor:
 
 
 def detached_copy(model: nn.Module) -> nn.Module:
-    """Copy a network, also where a hook keeps a computed weight in it, which `copy.deepcopy` alone refuses."""
-    computed = [
-        value
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    ]
-    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
+    """Copy a network, also where computed weights or features are kept in it, which `copy.deepcopy` alone refuses."""
+    held = [tensor for module in model.modules() for tensor in _tensors_in(list(vars(module).values()))]
+    return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in held if not tensor.is_leaf})
+
+
+def _tensors_in(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | Mapping):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors_in(part)
 
 
 def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, Layer], Mapping[str, str]]:
@@ -88,9 +92,15 @@ def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, La
     Raises:
         UnknownNameError: If a name is not in the model.
         InputError: If a named module has no kind, or the selector chooses nothing.
-        ModelError: If the model holds no layer that could be measured.
+        ModelError: If the model holds no layer that could be measured, or a lazy module without a weight.
     """
     modules = dict(model.named_modules())
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise ModelError(
+                f"measure: {name!r} has no shape before the first call of its lazy module; wanted a network with "
+                "weights; call the model once on a batch first."
+            )
     known: dict[str, Layer] = {}
     inside: set[str] = set()
     for name, module in modules.items():
@@ -117,7 +127,9 @@ def select_layers(model: nn.Module, selector: Selector) -> tuple[Mapping[str, La
     skipped = {name: "not selected" for name in known if name not in chosen} | {
         name: why_not(module)
         for name, module in modules.items()
-        if name not in known and name not in owners and next(module.parameters(recurse=False), None) is not None
+        if name not in known
+        and name not in owners
+        and (is_packed(module) or next(module.parameters(recurse=False), None) is not None)
     }
     return chosen, skipped
 
@@ -135,6 +147,7 @@ def _chosen(modules: Mapping[str, nn.Module], known: Mapping[str, Layer], select
                 f"{', '.join(known)}."
             )
         return chosen
+    selector = tuple(selector)
     for name in selector:
         if name not in modules and name not in known:
             raise UnknownNameError("layer", name, known)

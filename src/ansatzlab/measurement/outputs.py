@@ -45,7 +45,8 @@ def as_batches(batches: Iterable[Batch] | Batch) -> Iterable[Batch]:
     """Read a single tensor or dict as one batch, anything else as an iterable of batches.
 
     Raises:
-        InputError: If a tuple or list holds tensors of different shapes: one batch of inputs and targets, not several.
+        InputError: If it is neither, or a tuple or list of tensors of different shapes: that may be one batch of inputs
+            and targets.
     """
     if isinstance(batches, Tensor | Mapping):
         return [batches]
@@ -53,7 +54,13 @@ def as_batches(batches: Iterable[Batch] | Batch) -> Iterable[Batch]:
         raise InputError(
             f"measure(batches=): got a {type(batches).__name__} of tensors of different shapes, "
             f"{[tuple(part.shape) for part in batches if isinstance(part, Tensor)]}; wanted an iterable of batches; a "
-            "single batch of inputs and targets goes into a list: [(inputs, targets)]."
+            "single batch of inputs and targets goes into a list, [(inputs, targets)]; batches of several lengths go "
+            "into an iterator, iter(batches)."
+        )
+    if not isinstance(batches, Iterable):
+        raise InputError(
+            f"measure(batches=): got a {type(batches).__name__}; wanted a tensor, a dict of tensors, or an iterable of "
+            "batches."
         )
     return batches
 
@@ -67,26 +74,38 @@ def batch_size(batch: Batch, index: int, *, check: bool = True) -> int:
         check: Whether to look at the numbers, which cannot be done under `torch.func.vmap`.
 
     Returns:
-        The length of its first tensor.
+        The length of its first tensor that has one.
 
     Raises:
         InputError: If it holds no tensor or no example, or its input is not finite.
     """
-    values = [batch] if isinstance(batch, Tensor) else list(batch.values() if isinstance(batch, Mapping) else batch[:1])
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    if not tensors or tensors[0].ndim == 0 or len(tensors[0]) == 0:
+    tensors = [value for value in _inputs(batch) if isinstance(value, Tensor)]
+    sizes = [len(tensor) for tensor in tensors if tensor.ndim]
+    if not sizes or sizes[0] == 0:
         raise InputError(
             f"measure(batches=): batch {index} is a {type(batch).__name__} without a tensor of examples; wanted a "
             "tensor, a tuple whose first item is one, or a dict of them, with the examples in the first dimension."
         )
     for tensor in tensors if check else ():
+        if tensor.is_inference():
+            raise InputError(
+                f"measure(batches=): batch {index} was made in inference mode; wanted tensors that can be "
+                "differentiated through; clone them outside torch.inference_mode()."
+            )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())
             raise InputError(
                 f"measure(batches=): the input of batch {index} has {bad} entries that are not finite; wanted finite "
                 "numbers; clean the data first."
             )
-    return len(tensors[0])
+    return sizes[0]
+
+
+def _inputs(batch: object) -> Iterable[object]:
+    """Return what the model is called with."""
+    if isinstance(batch, Mapping):
+        return batch.values()
+    return batch[:1] if isinstance(batch, tuple | list) else [batch]
 
 
 def call(network: Callable[..., object], batch: Batch) -> object:
@@ -96,14 +115,15 @@ def call(network: Callable[..., object], batch: Batch) -> object:
     return network(**batch) if isinstance(batch, Mapping) else network(batch[0])
 
 
-def first_example(batch: Batch, size: int) -> Batch:
-    """Return the first of so many examples; what has no row for each of them stays as it is."""
+def one_example(batch: Batch, size: int, place: int = 0) -> Batch:
+    """Return one of so many examples; what has no row for each of them stays as it is."""
+    only = slice(place, place + 1)
     if isinstance(batch, Tensor):
-        return batch[:1]
+        return batch[only]
     if not isinstance(batch, Mapping):
-        return (batch[0][:1],)
+        return (batch[0][only],)
     return {
-        key: value[:1] if isinstance(value, Tensor) and value.shape[:1] == (size,) else value
+        key: value[only] if isinstance(value, Tensor) and value.shape[:1] == (size,) else value
         for key, value in batch.items()
     }
 
@@ -148,9 +168,14 @@ def output_tensor(result: object, picker: OutputPicker, examples: int, index: in
     if check and not bool(torch.isfinite(picked).all()):
         raise ModelError(
             f"measure: the model's outputs are not finite in batch {index}; wanted finite numbers; check the weights "
-            "and the scale of the data, or measure in float64."
+            f"and the scale of the data{wider(picked.dtype)}."
         )
     return _at_positions(picked, chosen.positions)
+
+
+def wider(dtype: torch.dtype) -> str:
+    """Advise a wider dtype, if there is one."""
+    return "" if dtype == torch.float64 else ", or measure in float64"
 
 
 def describe(tensor: Tensor, picker: OutputPicker) -> str:

@@ -17,9 +17,19 @@ def recurrent_rows(module: nn.RNNBase | nn.RNNCellBase) -> Iterator[tuple[str, s
     family = _family(module)
     size = module.hidden_size
     gates = {gate: slice(index * size, (index + 1) * size) for index, gate in enumerate(_GATES[family])}
-    for name, _ in module.named_parameters(recurse=False):
-        if name.startswith("weight"):
-            yield name, family.lower(), {} if "_hr" in name else gates
+    maps = ("ih", "hh", "hr") if getattr(module, "proj_size", 0) else ("ih", "hh")
+    for suffix in _suffixes(module):
+        for name in maps:
+            yield f"weight_{name}{suffix}", family.lower(), {} if name == "hr" else gates
+
+
+def _suffixes(module: nn.RNNBase | nn.RNNCellBase) -> Iterator[str]:
+    """Yield what stands behind the names of each layer's and direction's weights, which may be computed ones."""
+    if isinstance(module, nn.RNNCellBase):
+        yield ""
+        return
+    for layer in range(module.num_layers):
+        yield from (f"_l{layer}", f"_l{layer}_reverse")[: 1 + module.bidirectional]
 
 
 def trace_recurrent(
@@ -30,8 +40,8 @@ def trace_recurrent(
     Raises:
         ModelError: If the input is packed or has no dimension of examples.
     """
-    given = [*arguments, *keywords.values()]
-    inputs, state = given[0], given[1] if len(given) > 1 else None
+    given = {**dict(zip(("input", "hx"), arguments, strict=False)), **keywords}
+    inputs, state = given["input"], given.get("hx")
     wanted = 2 if isinstance(module, nn.RNNCellBase) else 3
     if not isinstance(inputs, Tensor) or inputs.ndim != wanted:
         got = f"shape {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"

@@ -4,17 +4,17 @@ One example at a time, one output at a time, the gradient by a shift of what **e
 path are the choice of layers and how a kind reads rows; the identity ``G = Wᵀ K W`` and the sums are not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ansatzlab.linalg.psd import direct_sum
-from ansatzlab.measurement.hooks import running_eagerly, visiting
+from ansatzlab.measurement.hooks import running_plainly, visiting
 from ansatzlab.measurement.kinds import adjoint
 from ansatzlab.measurement.layers import Layer, Selector, detached_copy, select_layers
-from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size, call, output_tensor
+from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size, call, one_example, output_tensor
 from ansatzlab.shapes import InputGram
 
 
@@ -57,7 +57,7 @@ def reference_agop(
                 [9., 9.]], dtype=torch.float64)
     """
     twin = detached_copy(model).double()
-    chosen, _ = select_layers(twin, layers)
+    chosen, _ = select_layers(twin, list(select_layers(model, layers)[0]))
     shifts: dict[str, list[Tensor]] = {}
 
     def shift_copy(layer: Layer, _: Tensor, outputs: Tensor) -> Tensor:
@@ -70,11 +70,14 @@ def reference_agop(
     squares: dict[str, Tensor] = {}
     means: dict[str, Tensor] = {}
     examples = 0
-    with running_eagerly(twin), visiting(chosen, shift_copy):
+    with running_plainly(twin), visiting(chosen, shift_copy):
         for index, batch in enumerate(as_batches(batches)):
-            for example in range(batch_size(batch, index)):
+            size = batch_size(batch, index)
+            for example in range(size):
                 shifts.update({name: [] for name in chosen})
-                outputs = output_tensor(call(twin, _example(batch, example)), output, 1, index).reshape(-1)
+                outputs = output_tensor(
+                    call(twin, _double(one_example(batch, size, example))), output, 1, index
+                ).reshape(-1)
                 examples += 1
                 for name, found in {name: tuple(found) for name, found in shifts.items() if found}.items():
                     jacobian = torch.stack([_gradient_rows(value, found) for value in outputs])
@@ -92,15 +95,9 @@ def _gradient_rows(value: Tensor, shifts: tuple[Tensor, ...]) -> Float[Tensor, "
     return torch.cat([gradient.flatten(0, 1) for gradient in gradients])
 
 
-def _example(batch: Batch, index: int) -> Batch:
+def _double(batch: Batch) -> Batch:
+    if isinstance(batch, Mapping):
+        return {key: _double(value) if isinstance(value, Tensor) else value for key, value in batch.items()}
     if isinstance(batch, Tensor):
-        return _double(batch[index : index + 1])
-    if isinstance(batch, tuple | list):
-        return (_double(batch[0][index : index + 1]),)
-    return {
-        key: _double(value[index : index + 1]) if isinstance(value, Tensor) else value for key, value in batch.items()
-    }
-
-
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+        return batch.double() if batch.is_floating_point() else batch
+    return tuple(map(_double, batch))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import nan
 from os import PathLike
 
 import torch
@@ -106,7 +107,6 @@ def _same(a: Tensor | None, b: Tensor | None) -> bool:
 
 def layer_row(layer: LayerMeasurement) -> dict[str, object]:
     """Return the layer as a row of a table: its spectrum against M, its best exponent, the counts behind them."""
-    spectrum, fit = layer.spectrum(), layer.fit_exponent()
     return {
         "layer": layer.name,
         "kind": layer.kind,
@@ -115,6 +115,26 @@ def layer_row(layer: LayerMeasurement) -> dict[str, object]:
         "groups": layer.groups,
         "examples": layer.sums.examples,
         "positions": layer.positions,
+        **_read_out(layer),
+        "tautological": layer.tautological,
+    }
+
+
+def _read_out(layer: LayerMeasurement) -> dict[str, object]:
+    """Return the columns that come from the spectrum: without numbers where the gradients are too coarse for one."""
+    try:
+        spectrum, fit = layer.spectrum(), layer.fit_exponent()
+    except InputError as error:
+        missing = ("best_exponent", "best_exponent_low", "best_exponent_high", "best_exponent_error", "best_residual")
+        return {
+            "rank": 0,
+            "eigenvalues": [],
+            "energies": [],
+            "off_energy": nan,
+            **dict.fromkeys(missing, nan),
+            "not_identifiable": str(error),
+        }
+    return {
         "rank": spectrum.rank,
         "eigenvalues": spectrum.eigenvalues.tolist(),
         "energies": spectrum.energies.tolist(),
@@ -125,5 +145,4 @@ def layer_row(layer: LayerMeasurement) -> dict[str, object]:
         "best_exponent_error": fit.error,
         "best_residual": fit.residual,
         "not_identifiable": fit.reason,
-        "tautological": layer.tautological,
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from ansatzlab.errors import InputError, ModelError, UnknownNameError
 from ansatzlab.measurement.gram import Accumulation
-from ansatzlab.measurement.hooks import running_eagerly
+from ansatzlab.measurement.hooks import running_plainly
 from ansatzlab.measurement.kinds import Blocks
 from ansatzlab.measurement.layer import LayerMeasurement
 from ansatzlab.measurement.layers import Layer, Selector, detached_copy, select_layers
 from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.seeds import Exact, Seeds
-from ansatzlab.measurement.selfcheck import refuse_random_layers
+from ansatzlab.measurement.selfcheck import refuse_unfit_modules
 from ansatzlab.measurement.subject import Backend, Subject
 
 Check = Literal["first", "every", "never"]
@@ -30,7 +30,7 @@ def measure(
     layers: Selector = None,
     seeds: Seeds = Exact(),  # noqa: B008 - frozen and empty
     output: OutputPicker = None,
-    initial: Mapping[str, Tensor] | nn.Module | None = None,
+    initial: Mapping[str, Any] | nn.Module | None = None,
     example_weights: Float[Tensor, " n"] | None = None,
     accumulation: Accumulation = "gram",
     backend: Backend = "hooks",
@@ -60,7 +60,8 @@ def measure(
         accumulation: ``"gram"`` sums ``b bᵀ``. ``"factor"`` keeps a triangular factor of the stacked b, which resolves
             eigenvalues of the AGOP down to eps² of the largest, for twice the arithmetic of the sums.
         backend: ``"hooks"`` differentiates by the layers' own outputs; ``"probes"`` by zeros added to them.
-        check: On which batches the measurement checks itself (see `ansatzlab.measurement.selfcheck`).
+        check: On which batches the measurement checks itself (see `ansatzlab.measurement.selfcheck`): ``"first"`` and,
+            if that has one example only, the first with several; ``"every"`` or ``"never"``.
 
     Returns:
         The measurement: a mapping from layer names, with the skipped modules and their reasons.
@@ -95,23 +96,23 @@ def measure(
     start, twin = _initial(model, initial, chosen)
 
     def subject(network: nn.Module, found: Mapping[str, Layer], weights: Mapping[str, Blocks]) -> Subject:
-        refuse_random_layers(network)
+        refuse_unfit_modules(network)
         return Subject(network, dict(found), weights, seeds, output, accumulation, backend, may_drop=layers is None)
 
     subjects = [subject(model, chosen, start)]
     if twin is not None:
-        subjects.append(subject(twin, select_layers(twin, layers)[0], {}))
-    seen = 0
+        subjects.append(subject(twin, select_layers(twin, list(chosen))[0], {}))
+    seen, alone = 0, True
     with ExitStack() as stack:
         for measured in subjects:
             stack.enter_context(_undisturbed(measured.model))
         for index, batch in enumerate(as_batches(batches)):
             size = batch_size(batch, index)
             weights = None if example_weights is None else _weights_of(example_weights, seen, size)
+            due = check == "every" or (check == "first" and (not seen or (alone and size > 1)))
+            alone &= size == 1
             for measured in subjects:
-                measured.measure(
-                    batch, size, index, weights, check=check == "every" or (check == "first" and not index)
-                )
+                measured.measure(batch, size, index, weights, check=due)
             seen += size
     if seen == 0:
         raise InputError("measure(batches=): got no batch; wanted at least one; an iterator may be used up already.")
@@ -149,15 +150,17 @@ def _results(subject: Subject, before: Mapping[str, LayerMeasurement]) -> dict[s
 
 
 def _initial(
-    model: nn.Module, initial: Mapping[str, Tensor] | nn.Module | None, layers: Mapping[str, Layer]
+    model: nn.Module, initial: Mapping[str, Any] | nn.Module | None, layers: Mapping[str, Layer]
 ) -> tuple[dict[str, Blocks], nn.Module | None]:
     """Return W₀ of each layer and, where the whole state is given, the untrained network."""
     if initial is None:
         return {}, None
     state = initial.state_dict() if isinstance(initial, nn.Module) else initial
     if set(model.state_dict()) <= set(state):
-        for name, tensor in model.state_dict().items():
-            _refuse_unfit(name, state[name], tensor)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        for name, value in model.state_dict().items():
+            if isinstance(value, Tensor):
+                _refuse_unfit(name, state[name], value, finite=name in parameters)
         _refuse_hooked_weights(layers)
         twin = detached_copy(model)
         twin.load_state_dict({name: state[name] for name in model.state_dict()})
@@ -180,11 +183,13 @@ def _refuse_hooked_weights(layers: Mapping[str, Layer]) -> None:
             )
 
 
-def _refuse_unfit(name: str, got: Tensor | None, wanted: Tensor) -> None:
-    if got is None or got.shape != wanted.shape or not bool(torch.isfinite(got).all()):
+def _refuse_unfit(name: str, got: Tensor | None, wanted: Tensor, *, finite: bool = True) -> None:
+    """Refuse another shape, and weights that are not finite; a buffer, such as a mask, may hold infinities."""
+    if got is None or got.shape != wanted.shape or (finite and not bool(torch.isfinite(got).all())):
         raise InputError(
             f"measure(initial=): got {'nothing' if got is None else f'shape {tuple(got.shape)}'} for {name!r}; wanted "
-            f"finite numbers of shape {tuple(wanted.shape)}; pass the state dict of the same network before training."
+            f"{'finite ' * finite}numbers of shape {tuple(wanted.shape)}; pass the state dict of the same network "
+            "before training."
         )
 
 
@@ -193,23 +198,28 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     """Leave buffers and random state as they are, run eagerly, and differentiate whatever mode the caller is in."""
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     kept = [
-        (module, name, buffer, buffer.clone())
+        (
+            module,
+            {name: (buffer, None if buffer is None else buffer.clone()) for name, buffer in module._buffers.items()},
+        )
         for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
     ]
     with ExitStack() as stack:
-        stack.enter_context(running_eagerly(model))
+        stack.enter_context(running_plainly(model))
         stack.enter_context(torch.random.fork_rng(devices=devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         try:
             yield
         finally:
-            for module, name, buffer, value in kept:
-                if not torch.equal(buffer, value):
-                    buffer.detach().copy_(value)
-                if getattr(module, name) is not buffer:
-                    setattr(module, name, buffer)
+            for module, buffers in kept:
+                for name in set(module._buffers.keys()) - set(buffers):
+                    delattr(module, name)
+                for name, (buffer, value) in buffers.items():
+                    if buffer is not None and value is not None and not torch.equal(buffer, value):
+                        buffer.detach().copy_(value)
+                    if getattr(module, name) is not buffer:
+                        setattr(module, name, buffer)
 
 
 def _check_choices(**choices: tuple[str, object]) -> None:

@@ -16,26 +16,34 @@ tails is itself 30 to 50 % off, so that its intervals cover too little; more are
 
 @dataclass(frozen=True)
 class ExampleSample:
-    """Every ``stride``-th example, with its own output gradients.
+    """Examples at random, with their own output gradients.
+
+    Conventions:
+        Kept are the examples whose places have the smallest hashes: unlike every k-th, they follow no order that the
+        data have, and samples can be merged. Gradients have the layer's dtype, at least float32.
 
     Attributes:
         rows: Output gradients of each kept example as rows, zero rows behind them, shape (m, q, g, o); or None.
         squares: Where those would be more than o rows: their second moment, shape (m, g, o, o); or None.
         by_output: Their sum over positions for each direction, shape (m, c, g, o); None where ``rows`` are just that.
         weights: The example weights, shape (m,).
+        positions: The number of positions (times uses) of the layer in each, shape (m,).
         places: The examples' places in the data, ascending within a merged part, shape (m,).
-        stride: One example in so many was kept.
+        below: Every example whose hash is below this was kept, and no other.
     """
 
     rows: Float[Tensor, "m q g o"] | None
     squares: Float[Tensor, "m g o o"] | None
     by_output: Float[Tensor, "m c g o"] | None
     weights: Float[Tensor, " m"]
+    positions: Int[Tensor, " m"]
     places: Int[Tensor, " m"]
-    stride: int
+    below: int
 
     def quadratic(self, images: Float[Tensor, "g o k"], matrix: Float[Tensor, "g k k"]) -> Float[Tensor, " m"]:
         """Return ``⟨E, Tᵀ S_x T⟩`` for every kept example, S_x the second moment of its output gradients."""
+        dtype = self.directional().dtype
+        images, matrix = images.to(dtype), matrix.to(dtype)
         if self.rows is None:
             assert self.squares is not None
             return torch.einsum("mgop,gop->m", self.squares, images @ matrix @ images.mT)
@@ -47,6 +55,14 @@ class ExampleSample:
         found = self.rows if self.by_output is None else self.by_output
         assert found is not None, "without sums by output there are rows"
         return found
+
+    @property
+    def is_in_range(self) -> bool:
+        """Whether the largest numbers are finite, and so large that what underflowed does not matter."""
+        kept = self.squares if self.rows is None else self.rows
+        assert kept is not None
+        info = torch.finfo(kept.dtype)
+        return info.tiny / info.eps <= float(kept.abs().amax()) <= info.max
 
     def outputs(self, span: slice) -> "ExampleSample":
         """Return the sample of some of the layer's outputs alone."""
@@ -67,11 +83,11 @@ class ExampleSample:
             by_output=None if self.by_output is None else self.by_output[:, :, only],
         )
 
-    def thinned(self, stride: int) -> "ExampleSample":
-        """Keep one example in ``stride`` of the data; a multiple of the present stride."""
-        if stride == self.stride:
+    def thinned(self, below: int) -> "ExampleSample":
+        """Keep the examples whose hashes are below a bound, at most the present one."""
+        if below == self.below:
             return self
-        return replace(self._chosen(self.places % stride == 0), stride=stride)
+        return replace(self._chosen(hashes(self.places) < below), below=below)
 
     def _chosen(self, keep: Tensor) -> "ExampleSample":
         return replace(
@@ -80,16 +96,17 @@ class ExampleSample:
             squares=None if self.squares is None else self.squares[keep],
             by_output=None if self.by_output is None else self.by_output[keep],
             weights=self.weights[keep],
+            positions=self.positions[keep],
             places=self.places[keep],
         )
 
     def __add__(self, other: "ExampleSample") -> "ExampleSample":
-        """Join two samples at the coarser of their strides, or a coarser one still where they are too many."""
-        stride = max(self.stride, other.stride)
-        first, second = self.thinned(stride), other.thinned(stride)
+        """Join two samples at the lower of their bounds, or a lower one still where they are too many."""
+        below = min(self.below, other.below, bound(torch.cat([self.places, other.places]), MOST))
+        first, second = self.thinned(below), other.thinned(below)
         if (first.rows is None) != (second.rows is None):
             first, second = first.squared(), second.squared()
-        joined = ExampleSample(
+        return ExampleSample(
             rows=None if first.rows is None or second.rows is None else _joined(first.rows, second.rows),
             squares=None
             if first.squares is None or second.squares is None
@@ -98,10 +115,10 @@ class ExampleSample:
             if first.by_output is None and second.by_output is None
             else torch.cat([first.directional(), second.directional()]),
             weights=torch.cat([first.weights, second.weights]),
+            positions=torch.cat([first.positions, second.positions]),
             places=torch.cat([first.places, second.places]),
-            stride=stride,
+            below=below,
         )
-        return joined if len(joined.places) <= MOST else joined.thinned(2 * stride)
 
     def squared(self) -> "ExampleSample":
         """Return the same sample with second moments instead of rows."""
@@ -116,6 +133,26 @@ def _joined(first: Float[Tensor, "m q g o"], second: Float[Tensor, "k p g o"]) -
     longest = max(first.shape[1], second.shape[1])
     padded = [torch.nn.functional.pad(part, (0, 0, 0, 0, 0, longest - part.shape[1])) for part in (first, second)]
     return torch.cat(padded)
+
+
+def hashes(places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Return a number below `HASHES` for each place; places below that have different ones."""
+    mixed = places + 1
+    for _ in range(2):
+        mixed = (mixed >> 16 ^ mixed) * _MULTIPLIER % HASHES
+    return mixed >> 16 ^ mixed
+
+
+def bound(places: Int[Tensor, " n"], most: int) -> int:
+    """Return the bound below which at most so many of the places' hashes lie, `HASHES` if all may."""
+    return HASHES if len(places) <= most else int(hashes(places).sort().values[most])
+
+
+HASHES = 2**32
+"""How many hashes there are."""
+
+_MULTIPLIER = 0x45D9F3B
+"""Odd, so that the hash permutes the numbers below `HASHES`; one that mixes them well."""
 
 
 def capacity(directions: int, positions: int, groups: int, width: int) -> int:
@@ -136,7 +173,7 @@ class RunningSample:
     def __init__(self) -> None:
         """Begin empty, keeping every example."""
         self._kept: ExampleSample | None = None
-        self._stride = 1
+        self._below = HASHES
         self._seen = 0
         self._begin()
 
@@ -147,18 +184,20 @@ class RunningSample:
         self._by_output: Tensor | None = None
 
     def choose(self, size: int, most: int) -> None:
-        """Choose the examples of the next batch, making room first: density stays the same over all data."""
-        while (self._seen + size - 1) // self._stride + 1 > most:
-            self._stride *= 2
+        """Choose the examples of the next batch, making room first: of all data, those of the smallest hashes."""
+        places = torch.arange(self._seen, self._seen + size)
+        kept = torch.zeros(0, dtype=torch.int64) if self._kept is None else self._kept.places
+        self._below = min(self._below, bound(torch.cat([kept, places]), most))
         if self._kept is not None:
-            self._kept = self._kept.thinned(self._stride)
-        self._places = torch.arange(-self._seen % self._stride, size, self._stride)
+            self._kept = self._kept.thinned(self._below)
+        self._places = (hashes(places) < self._below).nonzero()[:, 0]
 
     def add(self, gradients: Float[Tensor, "n s g o"], direction: int, directions: int, *, as_rows: bool) -> None:
         """Add one direction's gradients at one use of the layer."""
         if not len(self._places):
             return
-        rows = gradients[self._places.to(gradients.device)].float()
+        rows = gradients[self._places.to(gradients.device)]
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
         if as_rows:
             self._rows.append(rows)
         else:
@@ -171,7 +210,7 @@ class RunningSample:
             self._by_output = rows.new_zeros((len(rows), directions, *rows.shape[2:]))
         self._by_output[:, direction] += rows.sum(1)
 
-    def close(self, size: int, weights: Float[Tensor, " n"] | None) -> None:
+    def close(self, size: int, positions: int, weights: Float[Tensor, " n"] | None) -> None:
         """End the batch."""
         if self._by_output is not None:
             rows = torch.cat(self._rows, dim=1) if self._rows else None
@@ -182,8 +221,9 @@ class RunningSample:
                 squares=self._squares,
                 by_output=None if one_position else self._by_output,
                 weights=torch.ones(len(places), dtype=torch.float64) if weights is None else weights[places].double(),
+                positions=torch.full_like(places, positions),
                 places=places + self._seen,
-                stride=self._stride,
+                below=self._below,
             )
             self._kept = found if self._kept is None else self._kept + found
         self._seen += size

@@ -28,13 +28,14 @@ class Signs:
     Definition:
         ``K ≈ (1/k) Σ_t (Jᵀv_t)(Jᵀv_t)ᵀ``, unbiased because E[v vᵀ] = I. The v_t of one example are k different rows of
         a Hadamard matrix with its columns' signs drawn at random: orthogonal where the order of the matrix is the
-        number of outputs. From k = number of outputs on, `Exact` is cheaper and is used instead.
+        number of outputs. From k = number of outputs (of the first batch) on, `Exact` is cheaper and is used instead.
 
     Attributes:
         count: k, the number of directions.
         seed: Of the generator; give each process of a distributed measurement its own.
         shared: Whether every example and batch sees the same signs. Only then can a mean gradient be taken out
-            (``centered=True``); the signs' errors then do not average out over examples.
+            (``centered=True``); the signs' errors then do not average out over examples, and there are no standard
+            errors.
     """
 
     count: int
@@ -95,6 +96,11 @@ def can_be_centered(seeds: Seeds) -> bool:
     return not isinstance(seeds, Signs) or seeds.shared
 
 
+def is_sampled_by_example(seeds: Seeds) -> bool:
+    """Whether all that is random was drawn for each example anew, so that examples tell how much it matters."""
+    return not isinstance(seeds, Signs) or not seeds.shared
+
+
 def cotangents(
     seeds: Seeds, outputs: Float[Tensor, "n c"], picked: Tensor, batch: object, index: int
 ) -> Iterator[Float[Tensor, "n c"]]:
@@ -128,7 +134,7 @@ def cotangents(
 def _signs(seeds: Signs, outputs: Float[Tensor, "n c"], index: int) -> Iterator[Float[Tensor, "n c"]]:
     examples, count = outputs.shape
     generator = torch.Generator().manual_seed(seeds.seed * 1_000_003 + (0 if seeds.shared else index + 1))
-    order = 1 << (count - 1).bit_length()
+    order = 1 << (max(count, seeds.count) - 1).bit_length()
     rows = torch.randperm(order, generator=generator)[: seeds.count]
     flips = torch.randint(2, (1 if seeds.shared else examples, count), generator=generator)
     for row in rows:
@@ -154,4 +160,10 @@ def _loss_gradient(
             f"measure(seeds=LossGradient): the loss returns shape {tuple(losses.shape)} for {len(outputs)} examples or "
             "is not finite; wanted one finite number per example; use reduction='none' and mean over what is left."
         )
-    return torch.autograd.grad(losses.sum(), leaf)[0]
+    (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True) if losses.requires_grad else (None,)
+    if gradient is None:
+        raise InputError(
+            "measure(seeds=LossGradient): the loss does not depend on the outputs that it is given; wanted it computed "
+            "from its first argument, and not from detached numbers."
+        )
+    return gradient

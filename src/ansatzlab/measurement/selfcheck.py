@@ -1,4 +1,4 @@
-"""What a measurement checks about itself on the first batch."""
+"""What a measurement checks about itself on a batch: by default on the first, and the first of several examples."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ansatzlab.errors import ModelError
-from ansatzlab.measurement.hooks import Use, watch
+from ansatzlab.measurement.hooks import Use, gradients_of, watch
 from ansatzlab.measurement.kinds import adjoint
 from ansatzlab.measurement.layers import Layer, select_layers
 
@@ -23,16 +23,28 @@ _TINY = 1e-300
 Outputs = Float[Tensor, "n c"]
 
 
-def refuse_random_layers(model: nn.Module) -> None:
-    """Refuse modules in training mode that make examples depend on one another or on chance.
+def refuse_unfit_modules(model: nn.Module) -> None:
+    """Refuse weights that cannot be computed with, and modules whose outputs depend on other examples or on chance.
 
     Args:
         model: The network.
 
     Raises:
-        ModelError: Naming the module and what to do.
+        ModelError: Naming the module or weight and what to do.
     """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta or tensor.is_inference():
+            raise ModelError(
+                f"measure: {name!r} {'has no values (device meta)' if tensor.is_meta else 'was made in inference mode'}"
+                "; wanted a network that can be differentiated through; "
+                f"{'load its weights' if tensor.is_meta else 'build or copy it outside torch.inference_mode()'} first."
+            )
     for name, module in model.named_modules():
+        if isinstance(module, nn.DataParallel):
+            raise ModelError(
+                f"measure: module {name!r} (DataParallel) copies the network to several devices, out of sight; wanted "
+                "the network itself; pass its .module."
+            )
         batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
         dropout = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
         dropout |= isinstance(module, nn.MultiheadAttention | nn.RNNBase) and module.dropout > 0
@@ -49,16 +61,16 @@ def check_batch(
     layers: Mapping[str, Layer],
     outputs: Outputs,
 ) -> None:
-    """Run the first batch again and check what the measurement relies on.
+    """Run a batch again and check what the measurement relies on.
 
     Five things: no buffer is changed by a forward pass; the forward pass repeats itself and is not changed by being
     watched; each layer computes W h + b; the weight gradient ``Σ b hᵀ`` rebuilt from each layer's captured inputs and
     output gradients equals autograd's (so every use of the weight was seen; not for weights that are computed); the
-    outputs of the first, middle and last example depend on no other example's row.
+    outputs of the first, middle and last example depend on no other example's row (if there are several).
 
     Args:
         model: The network.
-        forward: Computes the network's outputs on the first batch by the callable that it is given.
+        forward: Computes the network's outputs on the batch by the callable that it is given.
         layers: The measured layers.
         outputs: What the measuring pass computed on the same batch.
 
@@ -131,7 +143,7 @@ def _check_weight_gradients(
         return
     handles = [use.outputs for name in layers for use in uses[name]]
     total = scores[examples] @ _unequal(len(examples), scores)
-    gradients = torch.autograd.grad(total, [*handles, *leaves.values()], retain_graph=True, allow_unused=True)
+    gradients = gradients_of(total, [*handles, *leaves.values()])
     at_outputs = iter(gradients[: len(handles)])
     exact = dict(zip(leaves, gradients[len(handles) :], strict=True))
     names = {id(layer.parameter): name for name in leaves for layer in layers.values() if layer.parameter_name == name}
@@ -143,11 +155,11 @@ def _check_weight_gradients(
             if gradient is None or id(layer.parameter) not in names:
                 continue
             rows = layer.output_rows(_only(gradient, len(scores), examples), len(examples)).double()
-            inputs = layer.input_rows(_only(use.inputs, len(scores), examples), len(examples)).double()
+            inputs = layer.input_rows(_only(use.inputs, len(scores), examples), len(examples))
             parameter = names[id(layer.parameter)]
-            found = layer.map.kept_gradient(torch.einsum("nsgo,nsgi->goi", rows, inputs))
-            rebuilt[parameter] += adjoint(layer.map.matrix, rebuilt[parameter], found)
-            scales[parameter] += float((rows.norm(dim=-1) * inputs.norm(dim=-1)).sum())
+            found, scale = layer.map.outer_products(layer.blocks, rows, inputs)
+            rebuilt[parameter] += adjoint(layer.map.matrix, rebuilt[parameter], layer.map.kept_gradient(found))
+            scales[parameter] += scale
     for name, target in exact.items():
         wanted = torch.zeros_like(leaves[name]) if target is None else target
         wanted = wanted.to_dense() if wanted.is_sparse else wanted
@@ -167,18 +179,23 @@ def _check_maps(layers: Mapping[str, Layer], uses: Mapping[str, list[Use]], size
         weight = layer.blocks.double()
         for use in uses[name]:
             outputs = _only(use.outputs.detach(), size, examples).double()
-            inputs = layer.map.inputs(_only(use.inputs, size, examples)).double()
-            wanted = adjoint(layer.map.outputs, outputs, torch.einsum("nsgi,goi->nsgo", inputs, weight))
+            inputs = layer.map.inputs(_only(use.inputs, size, examples))
+            if not layer.map.one_hot and inputs.shape[-1] != weight.shape[-1]:
+                raise _not_linear(layer)
+            wanted = adjoint(layer.map.outputs, outputs, layer.map.products(weight, inputs))
             channel = 1 if layer.map.kind.startswith("conv") else outputs.ndim - 1
             others = [place for place in range(outputs.ndim) if place != channel]
             rest = outputs - wanted
             error = float((rest - rest.mean(others, keepdim=True)).norm())
             if error > TOLERANCE[use.outputs.dtype] * max(float(outputs.norm()), float(wanted.norm()), _TINY):
-                raise ModelError(
-                    f"measure: layer {name!r} ({type(layer.module).__name__}) does not compute W h + b; wanted a "
-                    "linear map; a subclass or a forward hook of yours changes what goes in or comes out: leave the "
-                    "layer out with layers=, or remove the hook."
-                )
+                raise _not_linear(layer)
+
+
+def _not_linear(layer: Layer) -> ModelError:
+    return ModelError(
+        f"measure: layer {layer.name!r} ({type(layer.module).__name__}) does not compute W h + b; wanted a linear map; "
+        "a subclass of yours computes something else: leave the layer out with layers=."
+    )
 
 
 def _check_independence(
@@ -188,7 +205,7 @@ def _check_independence(
     names = [name for name in layers for _ in uses[name]]
     handles = [use.outputs for name in layers for use in uses[name]]
     for example in sorted({0, len(scores) // 2, len(scores) - 1}):
-        gradients = torch.autograd.grad(scores[example], handles, allow_unused=True, retain_graph=True)
+        gradients = gradients_of(scores[example], handles)
         for name, gradient in zip(names, gradients, strict=True):
             if gradient is None:
                 continue
@@ -196,6 +213,6 @@ def _check_independence(
             if bool(torch.cat([rows[:example], rows[example + 1 :]]).any()):
                 raise ModelError(
                     f"measure: at layer {name!r} the output for example {example} depends on other examples of the "
-                    "batch; wanted independent examples; call model.eval() (batch statistics), or measure one example "
-                    "a batch."
+                    "batch; wanted independent examples; call model.eval() (batch statistics), leave a layer that runs "
+                    "once for all examples out with layers=, or measure one example a batch."
                 )

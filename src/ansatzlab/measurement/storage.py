@@ -24,8 +24,8 @@ from ansatzlab.measurement.seeds import Exact, LossGradient, Output, Seeds, Sign
 HEADER = "ansatzlab.measurement"
 """The name of the header among the file's metadata."""
 
-SCHEMA_VERSION = 1
-"""The version of the layout that is written, and the newest that is read."""
+SCHEMA_VERSION = 2
+"""The version of the layout that is written and read. In version 1 samples had no positions, and no hashes."""
 
 
 class _Record(BaseModel):
@@ -44,8 +44,9 @@ class _Sample(_Record):
     squares: _Stored | None
     by_output: _Stored | None
     weights: _Stored
+    positions: _Stored
     places: _Stored
-    stride: int
+    below: int
 
 
 class _Sums(_Record):
@@ -139,7 +140,7 @@ def load(path: str | PathLike[str]) -> Measurement:
         The measurement, its tensors on the CPU.
 
     Raises:
-        StoreError: If the file is missing, not safetensors, not a measurement, written by a newer version, or damaged.
+        StoreError: If the file is missing, not safetensors, not a measurement, written by another version, or damaged.
 
     Cost:
         Reads the whole file once, for the checksum as well.
@@ -154,10 +155,10 @@ def load(path: str | PathLike[str]) -> Measurement:
     try:
         text = json.loads(metadata[HEADER])
         version, checksum, record = text["schema_version"], text["checksum"], text["record"]
-        if isinstance(version, int) and version > SCHEMA_VERSION:
+        if isinstance(version, int) and version != SCHEMA_VERSION:
             raise StoreError(
-                f"{file}: has schema version {version}; this ansatzlab reads up to {SCHEMA_VERSION}; install the "
-                "version that wrote it, or a newer one."
+                f"{file}: has schema version {version}; this ansatzlab reads version {SCHEMA_VERSION}; measure again, "
+                "or install the version that wrote it."
             )
         header = _Header.model_validate(record)
         layers = [_layer(layer, tensors) for layer in header.layers]
@@ -213,8 +214,9 @@ def _sample_record(sample: ExampleSample, place: str, tensors: dict[str, Tensor]
         squares=_maybe_put(f"{place}.squares", sample.squares, tensors),
         by_output=_maybe_put(f"{place}.by_output", sample.by_output, tensors),
         weights=_put(f"{place}.weights", sample.weights, tensors),
+        positions=_put(f"{place}.positions", sample.positions, tensors),
         places=_put(f"{place}.places", sample.places, tensors),
-        stride=sample.stride,
+        below=sample.below,
     )
 
 
@@ -249,8 +251,9 @@ def _sample(record: _Sample, tensors: Mapping[str, Tensor]) -> ExampleSample:
         squares=_maybe_get(record.squares, tensors),
         by_output=_maybe_get(record.by_output, tensors),
         weights=_get(record.weights, tensors),
+        positions=_get(record.positions, tensors),
         places=_get(record.places, tensors),
-        stride=record.stride,
+        below=record.below,
     )
 
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ansatzlab.errors import ModelError
 from ansatzlab.measurement.gram import Accumulation, GradientSums, RunningSums
-from ansatzlab.measurement.hooks import Use, differentiate, refuse_constant, visiting, watch
+from ansatzlab.measurement.hooks import Use, differentiate, gradients_of, refuse_constant, visiting, watch
 from ansatzlab.measurement.kinds import Blocks
 from ansatzlab.measurement.layers import Layer
-from ansatzlab.measurement.outputs import Batch, OutputPicker, call, describe, first_example, output_tensor
+from ansatzlab.measurement.outputs import Batch, OutputPicker, call, describe, one_example, output_tensor, wider
 from ansatzlab.measurement.probes import probe_gradients
 from ansatzlab.measurement.seeds import Exact, Output, Seeds, Signs, cotangents, count_directions, for_outputs
 from ansatzlab.measurement.selfcheck import check_batch
@@ -105,8 +105,8 @@ class Subject:
             if not sums.finite:
                 raise ModelError(
                     f"measure: the output gradients at layer {name!r} are not finite in batch {index}; wanted finite "
-                    "numbers; look for a division by zero or a square root at zero behind the layer, or measure in "
-                    "float64."
+                    "numbers; look for a division by zero or a square root at zero behind the layer"
+                    f"{wider(outputs.dtype) or ', or scale the outputs down'}."
                 )
 
     def finish(self) -> Mapping[str, GradientSums]:
@@ -133,19 +133,25 @@ class Subject:
         return output_tensor(call(model, batch), self.output, size, index).reshape(size, -1)
 
     def _shared(self, uses: Mapping[str, list[Use]], batch: Batch, size: int) -> set[str]:
-        """Name the embeddings of something that examples share (places), though its rows would fit the examples.
+        """Name the layers that run on something that examples share, though its rows may fit the examples.
 
-        They are told by one example alone: what they return stays as long.
+        They are told by one example alone: what they return stays as long, and is returned as often. So are the layers
+        of a network that goes through its examples in a loop told from these.
         """
         doubtful = {
             name: layer
             for name, layer in self.layers.items()
-            if layer.map.kind == "embedding" and any(use.outputs.ndim == 2 for use in uses[name]) and size > 1
+            if size > 1
+            and any(
+                len(use.outputs) == 1
+                or use.outputs.ndim < max(layer.parameter.ndim, 2 + (layer.map.kind == "embedding"))
+                for use in uses[name]
+            )
         }
         if not doubtful or not self.may_drop:
             return set()
         with watch(doubtful) as alone, torch.no_grad():
-            call(self.model, first_example(batch, size))
+            call(self.model, one_example(batch, size))
         return {
             name
             for name in doubtful
@@ -173,12 +179,13 @@ class Subject:
                 self.bases[name] = torch.linalg.qr(stacked[0].double()).Q
 
     def _refuse_other_outputs(self, count: int, index: int) -> None:
-        """Refuse another number of outputs than in the first batch where each output is differentiated by itself."""
-        if count != self._count and isinstance(self.seeds, Exact | Output):
+        """Refuse another number of outputs than in the first batch where an output has to be the same everywhere."""
+        fixed = isinstance(self.seeds, Exact | Output) or (isinstance(self.seeds, Signs) and self.seeds.shared)
+        if count != self._count and fixed:
             raise ModelError(
                 f"measure: the model has {count} outputs in batch {index} and {self._count} in the first; wanted the "
-                "same outputs for every example; take one position with output=Outputs(positions=…), use Signs(k), or "
-                "pad the batches."
+                "same outputs for every example; take one position with output=Outputs(positions=…), pad the batches, "
+                f"or use Signs(k), not shared, with k below {self._count}: from there on they are Exact()."
             )
 
     def _refuse_unread(self, uses: Mapping[str, list[Use]], size: int) -> None:
@@ -190,11 +197,11 @@ class Subject:
                     "weight."
                 )
             for use in found:
-                if len(use.outputs) % size:
+                if use.outputs.ndim < self.layers[name].parameter.ndim or len(use.outputs) % size:
                     raise ModelError(
                         f"measure: layer {name!r} gives an output of shape {tuple(use.outputs.shape)} for {size} "
-                        "examples; wanted the examples in the first dimension; move the batch dimension first inside "
-                        "the model, or leave the layer out with layers=."
+                        "examples; wanted all examples in the first dimension; move the batch dimension first "
+                        "inside the model, call the layer on a whole batch, or leave it out with layers=."
                     )
 
     def _accumulate(
@@ -257,7 +264,7 @@ def _where_reached(
 ) -> Iterator[tuple[Tensor | None, ...]]:
     """Put None, as autograd does, where no path leads; a probe has a zero gradient there."""
     handles = [use.outputs for found in uses.values() for use in found]
-    reached = torch.autograd.grad(outputs.sum(), handles, allow_unused=True)
+    reached = gradients_of(outputs.sum(), handles)
     for gradients in probed:
         yield tuple(found if way is not None else None for found, way in zip(gradients, reached, strict=True))
 
@@ -269,7 +276,8 @@ def _is_multiple(rows: Float[Tensor, "n s g o"], direction: Float[Tensor, "n c"]
         return False
     wanted = direction.to(rows).reshape(len(rows), -1, width)
     factors = (rows[:, :, 0] * wanted).mean(-1, keepdim=True) / wanted.square().mean(-1, keepdim=True)
-    return torch.allclose(rows[:, :, 0], factors * wanted)
+    distances = (rows[:, :, 0] - factors * wanted).abs().amax(-1)
+    return bool((distances <= 4 * torch.finfo(rows.dtype).eps * rows[:, :, 0].abs().amax(-1)).all())
 
 
 def _coarseness(dtype: torch.dtype) -> float:
@@ -279,7 +287,6 @@ def _coarseness(dtype: torch.dtype) -> float:
 def _why_unusable(layer: Layer, uses: list[Use], size: int, shared: bool) -> str:
     if not uses:
         return "never ran as a module in the forward pass"
-    shared |= any(len(use.outputs) == 1 < size for use in uses)
     if shared or (layer.map.kind == "embedding" and any(len(use.outputs) % size for use in uses)):
         return "runs once for all examples, on an input that they share"
     return ""

@@ -30,7 +30,19 @@ def _refused_networks() -> list[Case]:
         ),
         make_case("a layer that sees some examples", _Routed, [x, x], refusal="examples in the first dimension"),
         make_case("a subclass that adds its input", lambda: _AddsInput(5, 5), [x], refusal="does not compute W h"),
-        make_case("a hook that doubles the output", _hooked, [x], refusal="does not compute W h"),
+        make_case("a weight kept the other way round", lambda: _Transposed(5, 4), [x], refusal="does not compute W h"),
+        make_case("a loop over examples, one row each", partial(_Looped, 1), [x], refusal="all examples in the first"),
+        make_case("a loop over examples, without rows", partial(_Looped, 0), [x], refusal="all examples in the first"),
+        make_case(
+            "one more example behind the first", lambda: with_between(_Centre()), [x[:1], x], refusal="depends on"
+        ),
+        make_case("a shared input behind the first", _Generated, [x[:1], x[:3]], refusal="layer 'wide' the output for"),
+        make_case("copies on several devices", lambda: nn.DataParallel(mlp()), [x], refusal="pass its .module"),
+        make_case("no weights yet", lambda: nn.Sequential(nn.LazyLinear(3)), [x], refusal="'0.weight' has no shape"),
+        make_case("no values", lambda: mlp().to("meta"), [x], refusal="'0.weight' has no values"),
+        make_case(
+            "made in inference mode", torch.inference_mode()(mlp), [x], refusal="'0.weight' was made in inference"
+        ),
         make_case(
             "a buffer that counts", lambda: with_between(_Counter()), [x], refusal="changes the buffer '1.calls'"
         ),
@@ -56,6 +68,7 @@ def _refused_data_and_outputs() -> list[Case]:
         make_case("positions of a matrix", mlp, [x], Outputs(positions="last"), "wanted positions in its second"),
         make_case("no batch", mlp, [], refusal="got no batch"),
         make_case("empty batch", mlp, [x[:0]], refusal="without a tensor of examples"),
+        make_case("data made in inference mode", mlp, [_inference(x)], refusal="batch 0 was made in inference mode"),
     ]
 
 
@@ -165,7 +178,48 @@ class _Reused(nn.Module):
         return found
 
 
-def _hooked() -> nn.Module:
-    model = mlp()
-    model[0].register_forward_hook(lambda _module, _inputs, output: output * 2)
-    return model
+class _Transposed(nn.Linear):
+    """A layer that keeps its weight as inputs by outputs, under the name of one that does not."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Build the layer, and turn its weight."""
+        super().__init__(inputs, outputs)
+        self.weight = nn.Parameter(self.weight.detach().mT.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply by the weight as it is."""
+        return x @ self.weight + self.bias
+
+
+class _Looped(nn.Module):
+    """A layer that sees one example at a time, as a row or as a vector."""
+
+    def __init__(self, rows: int) -> None:
+        """Build the layers."""
+        super().__init__()
+        self.rows, self.first, self.last = rows, nn.Linear(5, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Go through the examples."""
+        found = [self.first(one[None] if self.rows else one).reshape(1, -1) for one in x]
+        last: Tensor = self.last(torch.tanh(torch.cat(found)))
+        return last
+
+
+class _Generated(nn.Module):
+    """A layer on something that examples share, of three rows."""
+
+    def __init__(self) -> None:
+        """Build the layers."""
+        super().__init__()
+        self.shared, self.first, self.wide = torch.ones(3, 5).double(), nn.Linear(5, 4), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Use what comes of the shared input as a weight."""
+        found: Tensor = self.first(x) @ self.wide(self.shared).mT
+        return found
+
+
+def _inference(x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return x.clone()

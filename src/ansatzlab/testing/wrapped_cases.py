@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 from ansatzlab.measurement.outputs import Outputs
-from ansatzlab.testing.cases import Case, Wrapped, generator, make_case, mlp, normal
+from ansatzlab.testing.cases import Called, Case, Wrapped, generator, make_case, mlp, normal
 
 BRAIN = 2e-2
 """Relative tolerance of a network that computes in bfloat16: a few of its eps."""
@@ -41,6 +41,8 @@ def _computed_weights() -> list[Case]:
             [normal(4, 2, 5)],
             skipped=beside,
         ),
+        make_case("weight norm of a recurrent layer", _normed_lstm, [normal(3, 4, 5)], skipped=_COMPUTED_LSTM),
+        make_case("spectral norm of all recurrent weights", _normed_gru, [normal(3, 4, 5)], skipped=_COMPUTED_GRU),
         make_case("an adapter beside a frozen layer", _Adapted, [x]),
         make_case("embedding and output head tied", _TiedHead, [torch.randint(7, (3, 4), generator=generator())]),
         make_case("a weight kept as inputs by outputs", lambda: nn.Sequential(Conv1D(6, 5), nn.Tanh()), [x]),
@@ -51,6 +53,26 @@ def _computed_weights() -> list[Case]:
 def _weight_norm() -> nn.Module:
     found: nn.Module = parametrizations.weight_norm(nn.Linear(5, 6))
     return found
+
+
+def _normed_lstm() -> nn.Module:
+    return Called(parametrizations.weight_norm(nn.LSTM(5, 4, batch_first=True), "weight_hh_l0"), _first_of_pair)
+
+
+def _normed_gru() -> nn.Module:
+    layer = nn.GRU(5, 4, batch_first=True)
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        parametrizations.spectral_norm(layer, name)
+    return Called(layer, _first_of_pair)
+
+
+def _first_of_pair(layer: nn.Module, x: Tensor) -> Tensor:
+    found: Tensor = layer(input=x)[0][:, -1]
+    return found
+
+
+_COMPUTED_LSTM = {"layer.parametrizations.weight_hh_l0": "computed from"}
+_COMPUTED_GRU = {**_COMPUTED_LSTM, "layer.parametrizations.weight_ih_l0": "computed from"}
 
 
 def _then_plain(layer: nn.Module) -> nn.Module:
@@ -115,6 +137,12 @@ def _ways_to_run() -> list[Case]:
         make_case("checkpointed", _Checkpointed, [x], probes_refusal=saved_hooks),
         make_case("compiled", lambda: torch.compile(mlp().double(), backend="eager"), [x]),  # type: ignore[arg-type, return-value]
         make_case("compiled in place", _compiled_in_place, [x]),
+        make_case("a hook that doubles the output", _doubled, [x]),
+        make_case("a hook that keeps the output for later", _Kept, [x]),
+        make_case("a padded transformer", _Padded, [normal(6, 5, 8)], skipped=_NORMS),
+        make_case(
+            "a padded transformer, frozen", lambda: _Padded().requires_grad_(False), [normal(6, 5, 8)], skipped=_NORMS
+        ),
         make_case("a part compiled", lambda: nn.Sequential(_compiled_in_place(), nn.Tanh(), nn.Linear(4, 2)), [x]),
     ]
 
@@ -127,6 +155,46 @@ class _Checkpointed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.last(checkpoint(self.inner, x, use_reentrant=False))
         return found
+
+
+def _doubled() -> nn.Module:
+    model = mlp()
+    model[0].register_forward_hook(lambda _module, _inputs, output: output * 2)
+    return model
+
+
+class _Kept(nn.Module):
+    """A layer's output is used a second time, from where a hook put it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 3)
+        self.first.register_forward_hook(self.keep)
+
+    def keep(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        self.kept = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.second(torch.tanh(self.first(x))) + self.third(vars(self).pop("kept"))
+        return found
+
+
+class _Padded(nn.Module):
+    """torch's fused path would set the padded positions, which are outputs here, to zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 6, batch_first=True), 1)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = x.new_zeros(x.shape[:2], dtype=torch.bool)
+        padding[:, 3:] = True
+        found: Tensor = self.head(self.body(x, src_key_padding_mask=padding))
+        return found
+
+
+_NORMS = {f"body.layers.0.norm{index}": "scales each feature by itself" for index in (1, 2)}
 
 
 def _compiled_in_place() -> nn.Module:
