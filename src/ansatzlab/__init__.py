@@ -6,6 +6,8 @@ from ansatzlab.measurement.reference import reference_agop
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.seeds import Exact, LossGradient, Output, Signs
+from ansatzlab.sweeps.grid import grid
+from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.sweeps.sweep import sweep
 from ansatzlab.verification import Report, verify
 
@@ -19,8 +21,10 @@ __all__ = [
     "Output",
     "Outputs",
     "Report",
+    "RunSpec",
     "Signs",
     "__version__",
+    "grid",
     "measure",
     "reference_agop",
     "sweep",

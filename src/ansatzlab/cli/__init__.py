@@ -1,32 +1,31 @@
 """The command line: ``ansatz``.
 
 Exit codes of ``verify`` and ``report``: 0 every counting claim holds, 1 one fails, 2 inconclusive, 3 error, 130 stopped
-by Ctrl-C. Of every other command: 0 done, 3 error, 130 stopped.
+by Ctrl-C. Of ``sweep``: 0 every run finished or diverged, 1 some failed, 2 the grid or an option is not usable and
+nothing was run, 3 any other error, 130 stopped. Of every other command: 0 done, 3 error, 130 stopped.
 """
 
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from ansatzlab import __version__
-from ansatzlab.cli.console import ERROR, Outcome, Output, exit_codes, finish, messages
+from ansatzlab.cli.console import ERROR, Outcome, Output, exit_codes, finish
 from ansatzlab.cli.measurement import measure_command
-from ansatzlab.errors import InputError
+from ansatzlab.cli.progress import live
+from ansatzlab.cli.runs import runs_command
+from ansatzlab.cli.settings import read_setting
+from ansatzlab.cli.sweep import sweep_command
 from ansatzlab.laws.law import Budget
 from ansatzlab.laws.registry import LAWS, get_law
 from ansatzlab.report.verdicts import tally, verdict_notes, verdict_table
-from ansatzlab.sweeps.sweep import Progress
 from ansatzlab.verification import Report, rebuild, verify
 
 EXIT_CODES = {"HOLDS": 0, "FAILS": 1, "INCONCLUSIVE": 2}
@@ -81,8 +80,8 @@ def verify_command(
 ) -> None:
     """Run a law's experiments, judge its claims and write the report. Call again to resume."""
     budget: Budget = "full" if full else "quick"
-    with exit_codes(GO_ON), _live(quiet=as_json) as progress:
-        settings = dict(_setting(change) for change in changes or [])
+    with exit_codes(GO_ON), live(quiet=as_json) as progress:
+        settings = dict(read_setting(change) for change in changes or [])
         report = verify(law, budget=budget, data=data, out=out, settings=settings, progress=progress)
     _finish(report, as_json)
 
@@ -99,6 +98,8 @@ def report_command(
 
 
 app.command("measure")(measure_command)
+app.command("sweep")(sweep_command)
+app.command("runs")(runs_command)
 
 
 @app.command("laws")
@@ -140,46 +141,6 @@ def _claims_table(key: str) -> Table:
         counts = "yes" if claim.role == "claim" else claim.role
         table.add_row(claim.key, claim.statement, claim.statistic, str(claim.threshold), counts)
     return table
-
-
-def _setting(change: str) -> tuple[str, object]:
-    """Read NAME=VALUE; a value is JSON, a comma-separated list of it, or else text."""
-    name, equals, text = change.partition("=")
-    if not equals or not name:
-        raise InputError(f"--set {change}: wanted NAME=VALUE, for example --set depths=2,3.")
-    for candidate in (text, f"[{text}]"):
-        try:
-            return name, json.loads(candidate)
-        except ValueError:
-            continue
-    return name, text
-
-
-@contextmanager
-def _live(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Show one live line: runs done, those that went wrong, time left."""
-    columns = (
-        TextColumn("runs"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    bar = ProgressBar(*columns, console=messages, disable=quiet)
-    task = bar.add_task("", total=None)
-
-    def update(state: Progress) -> None:
-        troubles = {"resumed": state.resumed, "failed": state.failed, "diverged": state.diverged}
-        told = ", ".join(f"{count} {word}" for word, count in troubles.items() if count)
-        bar.update(task, total=state.total, completed=state.done, description=told)
-        bar.start()
-
-    try:
-        yield update
-    finally:
-        bar.stop()
 
 
 def _finish(report: Report, as_json: bool) -> None:

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -59,12 +58,55 @@ class Frozen(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                raise UnknownNameError(f"setting of {where}", field, cls.model_fields) from error
-            wanted = first["msg"].replace("Input should be", "wanted")
-            raise InputError(f"{where}: got {field} = {first['input']!r}; {wanted}; change it.") from error
+            raise refusal(error, values, where, cls.model_fields) from error
+
+
+def refusal(
+    error: ValidationError,
+    values: Mapping[str, object],
+    where: str,
+    known: Iterable[str],
+    written: Mapping[str, str] | None = None,
+) -> InputError:
+    """Return what pydantic found as one line, about the first field that is not right.
+
+    Args:
+        error: What pydantic raised.
+        values: The fields by name, as they were given to it.
+        where: What they are, for the message.
+        known: The fields that there are.
+        written: How a person wrote the name of a field, where that is not its name.
+
+    Returns:
+        The error to raise.
+    """
+    found = error.errors()
+    rivals = [each for each in found if each["loc"][:1] == found[0]["loc"][:1]]  # a union tells one for every member
+    path, first = max(((_path(each["loc"], values), each) for each in rivals), key=lambda pair: len(pair[0]))
+    field = ".".join([(written or {}).get(part, part) for part in path[:1]] + path[1:])
+    if first["type"] == "extra_forbidden" and len(path) == 1:
+        return UnknownNameError(f"setting of {where}", field, known)
+    if first["type"] == "missing":
+        return InputError(f"{where}: {field} is missing; wanted a value for it; add it.")
+    if first["type"] == "value_error":
+        return InputError(f"{where}: {first['msg'].removeprefix('Value error, ')}.")
+    wanted = first["msg"].replace("Input should be", "wanted")
+    return InputError(f"{where}: got {field} = {first['input']!r}; {wanted}; change it.")
+
+
+def _path(loc: tuple[int | str, ...], values: Mapping[str, object]) -> list[str]:
+    """Return the place of an error without the names of union members that pydantic puts into it."""
+    path: list[str] = []
+    here: object = values
+    for part in loc:
+        if isinstance(here, Mapping) and (part in here or not path):
+            here = here.get(part)
+        elif isinstance(part, int):  # a single value may stand for a list of one
+            here = here[part] if isinstance(here, list | tuple) else here
+        else:
+            continue
+        path.append(str(part))
+    return path
 
 
 class DataSpec(Frozen):
@@ -184,7 +226,7 @@ class RunSpec(Frozen):
         """Return the spec as canonical JSON: sorted keys, no spaces."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
-    @cached_property
+    @property
     def run_id(self) -> str:
         """The first 20 hexadecimal digits of the hash of the canonical JSON."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:20]

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.mlp import MLP
-from ansatzlab.sweeps.spec import DataSpec, Frozen, InitSpec, ModelSpec, RunSpec
+from ansatzlab.sweeps.spec import DataSpec, Frozen, InitSpec, ModelSpec, RunSpec, refusal
 from ansatzlab.training.dynamics import GradientFlow, Optimizer
 
 SPEC = RunSpec(
@@ -41,6 +41,7 @@ CHANGED = {
     "dynamics.name": "Adam",
     "dynamics.learning_rate": 0.2,
     "dynamics.steps": 8,
+    "dynamics.schedule": "cosine",
     "dynamics.weight_decay": 0.02,
     "dynamics.decay": "decoupled",
     "dynamics.batch_size": 5,
@@ -241,3 +242,46 @@ def test_a_model_gets_its_outer_widths_from_the_data() -> None:
     assert perceptron.activation == "tanh"
     assert [tuple(p.shape) for p in perceptron.parameters()] == [(5, 4), (5,), (3, 5), (3,)]
     assert {p.dtype for p in perceptron.parameters()} == {torch.float64}
+
+
+# --- one line for what pydantic finds ----------------------------------------------------------------------------
+
+
+class Inner(Frozen):
+    kind: Literal["inner"] = "inner"
+    size: PositiveFloat
+
+
+class Outer(Frozen):
+    part: float | Inner
+    count: int
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"part": 1.0}, "the law: count is missing; wanted a value for it; add it."),
+        ({"part": {"size": -1}, "count": 1}, "the law: got part.size = -1; wanted greater than 0; change it."),
+        ({"part": {"size": 1, "kind": "x"}, "count": 1}, "the law: got part.kind = 'x'; wanted 'inner'; change it."),
+        (
+            {"part": "x", "count": 1},
+            "the law: got part = 'x'; wanted a valid number, unable to parse string as a number",
+        ),
+    ],
+)
+def test_the_deepest_place_of_the_first_error_is_told(values: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Outer.parse(values, where="the law")
+    assert told in str(caught.value)
+
+
+def test_what_a_validator_says_is_told_as_it_is_and_a_field_by_the_name_it_was_written_with() -> None:
+    settings = {"name": "AdamW", "learning_rate": 0.1, "steps": 3}
+    with pytest.raises(ValidationError) as caught:
+        Optimizer.model_validate(settings)
+    assert str(refusal(caught.value, settings, "here", settings)).startswith("here: AdamW is Adam with decoupled decay")
+    settings["learning_rate"] = -1
+    with pytest.raises(ValidationError) as caught:
+        Optimizer.model_validate(settings)
+    told = refusal(caught.value, settings, "here", settings, {"learning_rate": "optimizer.learning_rate"})
+    assert str(told) == "here: got optimizer.learning_rate = -1; wanted greater than 0; change it."
