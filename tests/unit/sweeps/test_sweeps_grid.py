@@ -141,7 +141,7 @@ ALL = list(product((2, 3), (0.0, 0.1), (0, 1)))
         ({"skip": [{"optimizer": {"name": "adam", "steps": 5}, "seed": 1}]}, lambda *point: point[2] == 0),
         ({"only": [{"batch_size": None, "seed": 0}]}, lambda *point: point[2] == 0),
     ],
-    ids=str,
+    ids=range(9),
 )
 def test_conditions_keep_what_they_say(rules: dict[str, object], holds):
     assert kept(**rules) == [point for point in ALL if holds(*point)]
