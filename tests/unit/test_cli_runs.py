@@ -138,7 +138,7 @@ def test_all_columns_and_chosen_ones(monkeypatch, capsys, folder):
         (("--where", "depth=two"), lambda _: False),
         (("--status", "failed", "--status", "diverged"), lambda row: row["status"] != "finished"),
     ],
-    ids=str,
+    ids=range(7),
 )
 def test_filters_keep_what_they_say(monkeypatch, capsys, folder, options, holds):
     every = listed(monkeypatch, capsys, str(folder))

@@ -159,12 +159,17 @@ def _shared(dynamics: Sequence[Optimizer], count: int, seeds: Sequence[int]) -> 
             f"train_stack: got {count} networks, {len(dynamics)} optimisers and {len(seeds)} seeds; wanted one of each "
             "per network."
         )
-    alike = {each.model_copy(update=FREE).model_dump_json() for each in dynamics}
-    if len(alike) > 1 or dynamics[0].name not in STACKABLE:
+    names = sorted({each.name for each in dynamics})
+    if not STACKABLE.issuperset(names):
         raise InputError(
-            f"train_stack: got {', '.join(sorted({each.name for each in dynamics}))} with {len(alike)} different "
-            f"settings; wanted one of {', '.join(sorted(STACKABLE))}, the same but for rate and decay; train the "
-            "others one by one."
+            f"train_stack: got {', '.join(names)}; wanted one of {', '.join(sorted(STACKABLE))}, whose steps are "
+            "computed entry by entry; train the others one by one."
+        )
+    settings = {each.model_copy(update=FREE).model_dump_json() for each in dynamics}
+    if len(settings) > 1:
+        raise InputError(
+            f"train_stack: got {len(settings)} different optimisers ({', '.join(sorted(settings))}); wanted the same "
+            "but for rate and decay; train each kind by itself."
         )
     return dynamics[0]
 
