@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_used_is_an_error_of_another_code(monkeypatch, c
         (("--executor", "ray"), 1, Ray()),
         (("--executor", "ray", "--address", "10.0.0.1:6379", "--workers", "4"), 1, Ray("10.0.0.1:6379", 4)),
     ],
-    ids=str,
+    ids=range(6),
 )
 def test_the_executor_is_the_one_asked_for_or_fits_the_machine(monkeypatch, plan, options, cores, chosen):
     got = []
