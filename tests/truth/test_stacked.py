@@ -187,8 +187,8 @@ def test_a_stack_shows_what_its_networks_show_trained_one_by_one(network: str, o
         model = runs.network(place)
         objective = objective_for(model, data())
         singles = list(train(model, objective, dynamics, snapshots=8, seed=runs.seeds[place]))
-        for got, single in zip(parameters, model.parameters(), strict=True):
-            assert_close(got[place], single.detach(), what=f"network {place}")
+        for got, alone in zip(parameters, model.parameters(), strict=True):
+            assert_close(got[place], alone.detach(), what=f"network {place}")
         for ours, single in zip(snapshots, singles, strict=True):
             assert (ours.index, ours.step, dict(ours.lost)) == (single.index, single.step, {})
             assert float(ours.flow_times[place]) == pytest.approx(single.flow_time, rel=1e-14)
@@ -380,7 +380,7 @@ def directions_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def coupled_as_decoupled(monkeypatch: pytest.MonkeyPatch) -> None:
     decays = stack_module._Advance._decays
-    swapped = dict(zip(("coupled", "decoupled"), cycle(("decoupled", "coupled")), strict=False))
+    swapped = {"coupled": "decoupled", "decoupled": "coupled"}
     monkeypatch.setattr(stack_module._Advance, "_decays", lambda self, all_, kind: decays(self, all_, swapped[kind]))
 
 

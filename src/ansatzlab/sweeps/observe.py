@@ -62,15 +62,11 @@ def ansatz(stack: Stack) -> Observer:
     measurement checks itself on the first run at the first snapshot.
     """
     probe = stack.inputs[..., : stack.specs[0].probe_examples, :]
-    over = 0 if probe.ndim == 3 else None
-
-    def factors_of(parameters: Mapping[str, Tensor], inputs: Tensor) -> dict[str, Tensor]:
-        return output_factors(stack.model, parameters, inputs)
 
     def observe(snapshot: StackedSnapshot) -> list[Columns]:
         if snapshot.index == 0:
             _check(stack, probe)
-        factors = vmap(factors_of, in_dims=(0, over))(dict(stack.parameters), probe)
+        factors = _factors(stack, probe)
         last = list(factors)[-1]
         return [
             []
@@ -83,6 +79,18 @@ def ansatz(stack: Stack) -> Observer:
         ]
 
     return observe
+
+
+def _factors(stack: Stack, probe: Tensor) -> dict[str, Tensor]:
+    """Return the triangular factors of every layer, stacked (r, g, p, o)."""
+    if probe.ndim == 2:
+        return vmap(lambda parameters: output_factors(stack.model, parameters, probe))(dict(stack.parameters))
+    # One by one: the probes learn the shapes from a pass with hooks, which cannot look at inputs under vmap.
+    each = [
+        output_factors(stack.model, {name: values[place] for name, values in stack.parameters.items()}, inputs)
+        for place, inputs in enumerate(probe)
+    ]
+    return {name: torch.stack([factors[name] for factors in each]) for name in each[0]}
 
 
 def _spectral_columns(name: str, weight: Tensor, factor: Tensor, *, is_last: bool) -> dict[str, object]:
