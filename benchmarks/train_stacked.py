@@ -32,6 +32,7 @@ OUTPUTS = 10
 DEPTH = 4
 GD = Optimizer(name="SGD", learning_rate=1e-3, steps=50)
 ADAM = Optimizer(name="Adam", learning_rate=1e-3, steps=50)
+FEW = GD.model_copy(update={"steps": 10, "learning_rate": 1e-5})
 CLOSE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
@@ -75,7 +76,7 @@ def run() -> Iterator[Row]:
         yield against_loop(setting)
         yield against_loop(replace(setting, dynamics=ADAM))
         yield against_loop(replace(setting, dtype=torch.float32))
-        yield against_loop(replace(setting, width=512, replicas=8, dynamics=GD.model_copy(update={"steps": 2})))
+        yield against_loop(replace(setting, width=512, replicas=4, dynamics=FEW))
     for replicas in (1, 4, 16, 64, 256):
         yield scaling(Setting(DeepLinear, GD, True, replicas=replicas))
     for name in ("SGD", "Adam"):

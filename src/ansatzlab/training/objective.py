@@ -165,6 +165,10 @@ CACHED = 2**21
 """How many bytes of one layer's outputs are worked on at once: few enough to stay in a processor's cache."""
 
 
+WORTHWHILE = 4
+"""How many networks at once are faster than one by one."""
+
+
 class StackedNetworkLoss:
     """`NetworkLoss` of a stack of networks of one architecture, a few networks at a time.
 
@@ -189,7 +193,8 @@ class StackedNetworkLoss:
         inputs, targets = self._inputs, self._targets
         if rows is not None:
             inputs, targets = _taken(inputs, rows), _taken(targets, rows)
-        size = max(1, CACHED // (self._bytes_an_example * inputs.shape[-2]))
+        fitting = CACHED // (self._bytes_an_example * inputs.shape[-2])
+        size = fitting if fitting >= WORTHWHILE else 1
         losses: list[Tensor] = []
         gradients: list[tuple[Tensor, ...]] = []
         for start in range(0, len(parameters[0]), size):
@@ -218,12 +223,14 @@ def _stacked_forward(model: nn.Module) -> Callable[[Sequence[Tensor], Tensor], T
     activation = ACTIVATIONS[model.activation] if isinstance(model, MLP) else identity
 
     def forward(parameters: Sequence[Tensor], inputs: Tensor) -> Tensor:
+        if parameters[0].ndim == 3 and len(parameters[0]) == 1:  # a batch of one product is slower than the product
+            return forward([each[0] for each in parameters], inputs if inputs.ndim == 2 else inputs[0])[None]
         values, outputs = dict(zip(names, parameters, strict=True)), inputs
         for index in range(len(model.layers)):
             outputs = outputs if index == 0 else activation(outputs)
             outputs = outputs @ values[f"layers.{index}.weight"].mT
             bias = values.get(f"layers.{index}.bias")
-            outputs = outputs if bias is None else outputs + bias[:, None]
+            outputs = outputs if bias is None else outputs + bias.unsqueeze(-2)
         return outputs
 
     return forward

@@ -8,10 +8,21 @@ from ansatzlab.errors import UnknownNameError
 from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import MLP
-from ansatzlab.training.objective import LOSSES, LinearSquareLoss, NetworkLoss, Objective, objective_for, square_loss
+from ansatzlab.training import objective as objective_module
+from ansatzlab.training.objective import (
+    LOSSES,
+    LinearSquareLoss,
+    NetworkLoss,
+    Objective,
+    StackedLinearSquareLoss,
+    StackedNetworkLoss,
+    StackedObjective,
+    objective_for,
+    square_loss,
+)
 
 PRECISION = {"rtol": 1e-12, "atol": 1e-12}
-WIDTHS = [[5, 4, 3], [5, 7, 2, 3], [5, 1, 6, 4, 3], [5, 8, 8, 8, 3]]
+WIDTHS = [[5, 4, 3], [5, 7, 2, 3], [5, 1, 6, 4, 3], [5, 8, 8, 8, 3], [3, 4, 5], [3, 6, 2, 4, 5], [4, 4, 4]]
 
 
 def data(examples: int = 11, inputs: int = 5, outputs: int = 3) -> Dataset:
@@ -40,7 +51,7 @@ ROWS = [None, torch.tensor([3]), torch.tensor([7, 0, 2, 9])]
 @pytest.mark.parametrize("rows", ROWS, ids=["all", "one", "batch"])
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_sufficient_statistics_give_what_autograd_gives(widths: list[int], rows: Tensor | None) -> None:
-    model, dataset = deep_linear(widths), data()
+    model, dataset = deep_linear(widths), data(inputs=widths[0], outputs=widths[-1])
     fast = LinearSquareLoss(dataset)(weights_of(model), rows)
     assert_close(fast, NetworkLoss(model, dataset, square_loss)(weights_of(model), rows), **PRECISION)
 
@@ -49,7 +60,7 @@ def test_sufficient_statistics_give_what_autograd_gives(widths: list[int], rows:
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_square_loss_and_gradient_by_definition(widths: list[int], rows: Tensor | None) -> None:
     """½ mean over examples of the squared error summed over outputs, written out and differentiated by autograd."""
-    model, dataset = deep_linear(widths), data()
+    model, dataset = deep_linear(widths), data(inputs=widths[0], outputs=widths[-1])
     leaves = [w.requires_grad_() for w in weights_of(model)]
     kept = list(range(len(dataset.inputs))) if rows is None else rows.tolist()
     loss = torch.zeros((), dtype=torch.float64)
@@ -118,6 +129,48 @@ def test_the_cheapest_exact_form_is_chosen() -> None:
     for objective in chosen.values():
         assert isinstance(objective, Objective)
         assert objective.examples == 11
+
+
+# --- stacks ------------------------------------------------------------------------------------------------------
+
+NETWORKS = {
+    "linear": lambda: DeepLinear([5, 4, 6, 3]),
+    "linear with biases": lambda: DeepLinear([5, 4, 6, 3], bias=True),
+    "relu": lambda: MLP([5, 4, 6, 3]),
+    "any other": lambda: nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 3)).double(),
+}
+
+
+def check_stack(
+    objective: StackedObjective, stacked: list[Tensor], model: nn.Module, datasets: list[Dataset], rows: Tensor | None
+) -> None:
+    """Compare each network of a stack with itself alone."""
+    losses, gradients = objective(stacked, rows)
+    assert losses.shape == stacked[0].shape[:1]
+    for place in range(len(losses)):
+        alone = NetworkLoss(model, datasets[place % len(datasets)], square_loss)
+        got = (float(losses[place]), [gradient[place] for gradient in gradients])
+        assert_close(got, alone([p[place] for p in stacked], None if rows is None else rows[place]), **PRECISION)
+
+
+@pytest.mark.parametrize("minibatch", [False, True], ids=["all", "batch"])
+@pytest.mark.parametrize("count", [1, 9], ids=["shared data", "own data"])
+@pytest.mark.parametrize("at_once", [1, 4, 9, 50])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_of_a_stack_is_itself_however_many_are_done_at_once(
+    network: str, at_once: int, count: int, *, minibatch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = NETWORKS[network]()
+    stacked = [torch.randn(9, *p.shape, dtype=torch.float64) for p in model.parameters()]
+    datasets = [data() for _ in range(count)]
+    datasets = [Dataset("own", inputs=d.inputs + i, targets=d.targets, description="") for i, d in enumerate(datasets)]
+    rows = torch.stack([torch.randperm(11)[:4] for _ in range(9)]) if minibatch else None
+    widest = max(p.shape[0] for p in model.parameters())
+    monkeypatch.setattr(objective_module, "CACHED", at_once * 8 * widest * (4 if minibatch else 11))
+    check_stack(StackedNetworkLoss(model, datasets, square_loss), stacked, model, datasets, rows)
+    if network == "linear":
+        check_stack(StackedLinearSquareLoss(datasets), stacked, model, datasets, rows)
 
 
 def test_unknown_loss_is_refused() -> None:
