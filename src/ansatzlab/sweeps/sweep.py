@@ -91,7 +91,7 @@ def _by_id(specs: Sequence[RunSpec]) -> dict[str, RunSpec]:
         if known is not spec and known.canonical() != spec.canonical():
             raise InputError(
                 f"sweep: two different specs have the id {spec.run_id}: {known.canonical()} and {spec.canonical()}; "
-                "wanted an id for each, since runs are kept by it; build the specs anew instead of copying them."
+                "wanted an id for each, since runs are kept by it; change a setting of one of them."
             )
     if not wanted:
         raise InputError("sweep: got no specs; wanted at least one; check the conditions of the grid.")
