@@ -53,7 +53,7 @@ def sharpness_bound(weights: Sequence[Matrix], data: Dataset) -> float:
         s, ``σ L s^{2−2/L}``. Spectral norms; s that of the least-squares solution.
 
     Conventions:
-        A minimum that is not balanced may be sharper.
+        A minimum that is not balanced may be sharper; so may the Hessian at the start, whose residual term is left out.
 
     Args:
         weights: The weights from the first layer to the last.
