@@ -79,9 +79,8 @@ def output_grams(
         >>> grams[""].shape
         torch.Size([4, 1, 2, 2])
     """
-    size = batch_size(inputs, 0, check=False)
     rows = _output_rows(model, parameters, inputs, layers, output)
-    return {name: torch.einsum("gro,grp->gop", part, part) / size for name, part in rows.items()}
+    return {name: part.mT @ part for name, part in rows.items()}
 
 
 def output_factors(
@@ -107,15 +106,14 @@ def output_factors(
     Raises:
         ModelError: If the network does what `torch.func` cannot differentiate.
     """
-    size = batch_size(inputs, 0, check=False)
     rows = _output_rows(model, parameters, inputs, layers, output)
-    return {name: triangular_factor(part) / size**0.5 for name, part in rows.items()}
+    return {name: triangular_factor(part) for name, part in rows.items()}
 
 
 def _output_rows(
     model: nn.Module, parameters: Mapping[str, Tensor], inputs: Batch, layers: Selector, output: OutputPicker
 ) -> dict[str, Float[Tensor, "g r o"]]:
-    """Return every layer's output gradients: of all examples, outputs, positions and uses, one a row."""
+    """Return every layer's output gradients over √n: of all examples, outputs, positions and uses, one a row."""
     size = batch_size(inputs, 0, check=False)
     chosen, _ = select_layers(model, layers)
 
@@ -137,7 +135,7 @@ def _output_rows(
     rows = {}
     for name, calls in found.items():
         parts = [vmap(lambda g, layer=ran[name]: layer.output_rows(g, size))(next(gradients)) for _ in calls]
-        rows[name] = torch.cat([part.movedim(3, 0).flatten(1, 3) for part in parts], dim=1)
+        rows[name] = torch.cat([part.movedim(3, 0).flatten(1, 3) for part in parts], dim=1) / size**0.5
     return rows
 
 

@@ -3,11 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from torch import nn
-
 from ansatzlab.data.dataset import Dataset
 from ansatzlab.errors import AnsatzError, InputError
-from ansatzlab.models.init import initialize
 from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.training.dynamics import OPTIMIZERS, GradientFlow, Optimizer, SharpnessRate
 from ansatzlab.training.loop import torch_optimizer
@@ -40,7 +37,7 @@ def rehearse(specs: Sequence[RunSpec], where: str) -> None:
 def _rehearse(specs: Sequence[RunSpec], data: Dataset) -> None:
     starts = {(spec.model.model_dump_json(), spec.init.model_dump_json()): spec for spec in specs}
     for spec in starts.values():
-        _start(spec, data)
+        spec.start(data)
     trainings = {(*_network_kind(spec), *_dynamics_kind(spec.dynamics), *spec.observe): spec for spec in specs}
     for spec in trainings.values():
         _check_dynamics(spec, data)
@@ -58,13 +55,6 @@ def _dynamics_kind(dynamics: GradientFlow | Optimizer) -> tuple[object, ...]:
     return dynamics.name, by_rule, dynamics.batch_size, json.dumps(dynamics.options)
 
 
-def _start(spec: RunSpec, data: Dataset) -> nn.Module:
-    model = spec.model.build(data.inputs.shape[1], data.targets.shape[1])
-    init = spec.init
-    initialize(model, init.scheme, seed=spec.seed, scale=init.scale, singular_values=init.singular_values)
-    return model
-
-
 def _check_dynamics(spec: RunSpec, data: Dataset) -> None:
     dynamics = spec.dynamics
     if isinstance(dynamics, GradientFlow):
@@ -76,7 +66,7 @@ def _check_dynamics(spec: RunSpec, data: Dataset) -> None:
             f"got batch_size = {dynamics.batch_size} for the {len(data.inputs)} examples of {spec.data.name}; wanted "
             "at most that many (sgd takes 32 unless it is told); lower it."
         )
-    model = _start(spec, data)
+    model = spec.start(data)
     rated = with_rate(dynamics, model, data, spec.loss)
     if rated.options not in [standard.get("options", {}) for standard in OPTIMIZERS.values()]:
         torch_optimizer(list(model.parameters()), rated.name, rated.rate, rated.options)

@@ -10,7 +10,6 @@ from torch import nn
 
 from ansatzlab.data.dataset import Dataset
 from ansatzlab.errors import DivergedError
-from ansatzlab.models.init import initialize
 from ansatzlab.sweeps.observe import OBSERVERS, Stack
 from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.training.dynamics import GradientFlow, Optimizer, SharpnessRate
@@ -130,10 +129,7 @@ class _Ready:
         if key not in loaded:
             loaded[key] = spec.data.load()
         data = loaded[key]
-        model = spec.model.build(data.inputs.shape[1], data.targets.shape[1])
-        init = spec.init
-        initialize(model, init.scheme, seed=spec.seed, scale=init.scale, singular_values=init.singular_values)
-        dynamics = spec.dynamics
+        model, dynamics = spec.start(data), spec.dynamics
         if isinstance(dynamics, Optimizer):
             dynamics = with_rate(dynamics, model, data, spec.loss)
         return cls(spec, data, model, dynamics)

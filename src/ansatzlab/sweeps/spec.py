@@ -20,6 +20,7 @@ from ansatzlab.data.dataset import Dataset
 from ansatzlab.data.registry import load
 from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.models.deep_linear import DeepLinear
+from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import MLP
 from ansatzlab.training.dynamics import Dynamics
 
@@ -221,6 +222,17 @@ class RunSpec(Frozen):
     snapshots: Annotated[int, Field(ge=2)] = 40
     observe: Annotated[tuple[Observable, ...], Field(min_length=1)] = ("ansatz", "balance")
     probe_examples: PositiveInt = 32
+
+    def start(self, data: Dataset) -> DeepLinear | MLP:
+        """Build the network for a data set, with its initial weights.
+
+        Raises:
+            InputError: If the widths, the activation or the initial weights are not valid.
+        """
+        model = self.model.build(data.inputs.shape[1], data.targets.shape[1])
+        init = self.init
+        initialize(model, init.scheme, seed=self.seed, scale=init.scale, singular_values=init.singular_values)
+        return model
 
     def canonical(self) -> str:
         """Return the spec as canonical JSON: sorted keys, no spaces."""
