@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 
 from ansatzlab.atomic import write_atomically
 from ansatzlab.errors import StoreError
-from ansatzlab.laws.law import Budget, Figure, Finding, Law, Outcome, controls, judge, overall
+from ansatzlab.laws.figure import Exhibit
+from ansatzlab.laws.judge import Finding, Outcome, controls, judge, overall
+from ansatzlab.laws.law import Budget, Law
 from ansatzlab.laws.registry import get_law
-from ansatzlab.report.figures import save_png
+from ansatzlab.report.exhibits import Shown, save_exhibit
 from ansatzlab.report.page import render_page
 from ansatzlab.store.parquet import Store
 from ansatzlab.store.provenance import provenance
@@ -34,6 +36,7 @@ class Request(Frozen):
         budget: The budget.
         data: The data set.
         settings: The changed settings.
+        only: The chapters that were asked for; empty for all of them.
         runs: The ids of the planned runs.
     """
 
@@ -41,6 +44,7 @@ class Request(Frozen):
     budget: Budget
     data: str
     settings: dict[str, object]
+    only: tuple[str, ...] = ()
     runs: tuple[str, ...]
 
 
@@ -88,6 +92,7 @@ def verify(
     data: str = "digits",
     out: Path | str | None = None,
     settings: Mapping[str, object] | None = None,
+    only: Sequence[str] = (),
     executor: Executor = serial,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
@@ -102,6 +107,7 @@ def verify(
         data: A data set of `ansatzlab.data.registry`, or the path of an ``.npz`` file with ``inputs`` and ``targets``.
         out: The output folder; by default ``runs/<law>-<data>-<budget>``.
         settings: Changes to the law's experiments, by name (`ansatz laws LAW` lists them).
+        only: Chapters of the law, by their keys, if not all that the budget has experiments for.
         executor: How the runs are executed.
         progress: Told after every run.
 
@@ -109,7 +115,7 @@ def verify(
         The report; its page is ``report.html`` in the output folder.
 
     Raises:
-        InputError: If the law, the data or a setting is unknown or not usable.
+        InputError: If the law, a chapter, the data or a setting is unknown or not usable.
         StoreError: If the output folder cannot be used.
 
     Example:
@@ -123,13 +129,13 @@ def verify(
         >>> finding.outcome, finding.reason    # one seed shows no spread
         ('INCONCLUSIVE', 'seeds with a value: 1; wanted: 3')
     """
-    chosen = get_law(law)
+    chosen = get_law(law).within(budget, only)
     changed = dict(settings or {})
     specs = chosen.plan(budget, data, changed)
     folder = Path(out) if out is not None else Path("runs") / f"{law}-{Path(data).stem}-{budget}"
     store = Store.open(folder)
     runs = tuple(spec.run_id for spec in specs)
-    request = Request(law=law, budget=budget, data=data, settings=changed, runs=runs)
+    request = Request(law=law, budget=budget, data=data, settings=changed, only=tuple(only), runs=runs)
     store.write_json(REQUEST, request.model_dump(mode="json"))
     table = sweep(specs, store=store, executor=executor, progress=progress)
     return _write(request, table, store)
@@ -160,32 +166,37 @@ def rebuild(folder: Path | str) -> Report:
 
 
 def _write(request: Request, table: pa.Table, store: Store) -> Report:
-    law = get_law(request.law)
+    law = get_law(request.law).within(request.budget, request.only)
     findings = (*judge(law, table), *controls(law))
-    figures = law.figures(table)
+    exhibits = [
+        Shown(exhibit, _command(request, store.folder, (chapter.key,)))
+        for chapter in law.chapters
+        for exhibit in chapter.figures(table)
+    ]
     page = store.folder / "report.html"
     report = Report(law=law, data=request.data, findings=findings, table=table, folder=store.folder, page=page)
-    _write_figures(figures, store.folder / "figures")
+    _write_figures([shown.exhibit for shown in exhibits], store.folder / "figures")
     facts = {
-        "command": _command(request, store.folder),
+        "command": _command(request, store.folder, request.only),
         "data": request.data,
         "runs": _counts(table),
         **provenance(),
     }
-    write_atomically(page, render_page(law, findings, figures, facts).encode())
+    write_atomically(page, render_page(law, findings, exhibits, facts).encode())
     store.write_json("verdicts", report.to_dict())
     return report
 
 
-def _write_figures(figures: tuple[Figure, ...], folder: Path) -> None:
+def _write_figures(exhibits: Sequence[Exhibit], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    for figure in figures:
-        save_png(figure, folder / f"{figure.key}.png")
+    for exhibit in exhibits:
+        save_exhibit(exhibit, folder)
 
 
-def _command(request: Request, folder: Path) -> str:
+def _command(request: Request, folder: Path, chapters: Sequence[str]) -> str:
+    only = "".join(f" --only {key}" for key in chapters)
     changes = "".join(f" --set '{name}={json.dumps(value)}'" for name, value in request.settings.items())
-    return f"ansatz verify {request.law} --{request.budget} --data {request.data}{changes} --out {folder}"
+    return f"ansatz verify {request.law} --{request.budget} --data {request.data}{only}{changes} --out {folder}"
 
 
 def _counts(table: pa.Table) -> str:

@@ -40,15 +40,24 @@ def test_every_executor_keeps_the_contract(executor, has_workers):
 
 def test_the_law_contract_has_teeth():
     law = LAWS["tansley2025nfa"]
-    blind = replace(law.claims[0], samples=lambda _: [])
+    first, *others = law.chapters
+    blind = replace(first.claims[0], samples=lambda _: [])
+
+    def check(**changes):
+        check_law(replace(law, chapters=(replace(first, **changes), *others)))
+
     with pytest.raises(AssertionError, match="planted truth"):
-        check_law(replace(law, claims=(blind, *law.claims[1:])))
-    with pytest.raises(AssertionError, match="share a key"):
-        check_law(replace(law, claims=(law.claims[0], *law.claims)))
-    with pytest.raises(AssertionError, match="unknown setting"):
-        check_law(replace(law, plan=lambda budget, data, _: law.plan(budget, data, {})))
+        check(claims=(blind, *first.claims[1:]))
+    with pytest.raises(AssertionError, match="claims share a key"):
+        check(claims=(first.claims[0], *first.claims))
+    with pytest.raises(AssertionError, match="chapters share a key"):
+        check_law(replace(law, chapters=(first, replace(first, claims=(), figures=lambda _: ()), *others)))
+    with pytest.raises(AssertionError, match="plans a run twice"):
+        check(plan=lambda design, data: 2 * first.plan(design, data))
+    with pytest.raises(AssertionError, match="lacks a chapter"):
+        check(designs={"quick": first.designs["quick"]})
     with pytest.raises(AssertionError, match="no figure"):
-        check_law(replace(law, figures=lambda _: ()))
+        check(figures=lambda _: ())
 
 
 def changed(change):

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ansatzlab.laws import law as law_module
+from ansatzlab.laws.judge import judge
 from ansatzlab.laws.registry import get_law
-from ansatzlab.laws.tansley2025nfa import statistics
+from ansatzlab.laws.tansley2025nfa.linear import statistics
 from ansatzlab.linalg import psd, spectrum
 from ansatzlab.measurement import run, subject
 from ansatzlab.measurement.gram import GradientSums
@@ -38,7 +38,7 @@ def check_the_balanced_theorem() -> None:
 
 def check_the_planted_truth() -> None:
     law = get_law("tansley2025nfa")
-    assert {finding.outcome for finding in law_module.judge(law, law.planted(True))} == {"HOLDS"}
+    assert {finding.outcome for finding in judge(law, law.planted(True))} == {"HOLDS"}
 
 
 def check_the_root_of_a_rank_deficient_agop() -> None:
@@ -109,5 +109,5 @@ def test_an_exponent_off_by_one_layer_refutes_real_runs_of_the_law(monkeypatch: 
     truth = law.planted(True)
     check_the_planted_truth()
     exponent_of_the_next_layer(monkeypatch)
-    outcomes = {finding.claim: finding.outcome for finding in law_module.judge(law, truth)}
+    outcomes = {finding.claim: finding.outcome for finding in judge(law, truth)}
     assert outcomes["A.error"] == outcomes["A.exponent"] == outcomes["A′.layers"] == "FAILS"

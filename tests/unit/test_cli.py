@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ansatzlab import cli
-from ansatzlab.laws.law import judge
+from ansatzlab.laws.judge import judge
 from ansatzlab.laws.registry import get_law
 from ansatzlab.verification import Report
 

@@ -26,6 +26,8 @@ from ansatzlab.cli.sweep import sweep_command
 from ansatzlab.laws.law import Budget
 from ansatzlab.laws.registry import LAWS, get_law
 from ansatzlab.report.verdicts import tally, verdict_notes, verdict_table
+from ansatzlab.sweeps.executors import Executor, serial, usable_cores
+from ansatzlab.sweeps.processes import Processes
 from ansatzlab.verification import Report, rebuild, verify
 
 EXIT_CODES = {"HOLDS": 0, "FAILS": 1, "INCONCLUSIVE": 2}
@@ -76,14 +78,31 @@ def verify_command(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting, NAME=VALUE; `ansatz laws LAW` lists them.")
     ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A chapter of the law, if not all; may be repeated.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="How many processes. Default: one; with --full, one for each core.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, nothing else.")] = False,
 ) -> None:
     """Run a law's experiments, judge its claims and write the report. Call again to resume."""
     budget: Budget = "full" if full else "quick"
     with exit_codes(GO_ON), live(quiet=as_json) as progress:
         settings = dict(read_setting(change) for change in changes or [])
-        report = verify(law, budget=budget, data=data, out=out, settings=settings, progress=progress)
+        report = verify(
+            law,
+            budget=budget,
+            data=data,
+            out=out,
+            settings=settings,
+            only=tuple(only or ()),
+            executor=_executor(workers if workers is not None else usable_cores() if full else 1),
+            progress=progress,
+        )
     _finish(report, as_json)
+
+
+def _executor(workers: int) -> Executor:
+    return serial if workers == 1 else Processes(workers)
 
 
 @app.command("report")
@@ -118,7 +137,8 @@ def laws_command(
                 "source": item.source,
                 "summary": item.summary,
                 "claims": {claim.key: claim.statement for claim in item.claims},
-                "settings": item.settings,
+                "chapters": {chapter.key: chapter.title for chapter in item.chapters},
+                "settings": item.settings(),
             }
             for item in chosen
         ]
@@ -130,8 +150,11 @@ def laws_command(
         console.print(f"  {item.summary}\n", soft_wrap=True)
     if law is not None:
         console.print(_claims_table(chosen[0].key))
+        console.print("Chapters, chosen by --only KEY:")
+        for chapter in chosen[0].chapters:
+            console.print(f"  {chapter.key}: {chapter.title}", markup=False)
         console.print("Settings of the quick budget, changed by --set NAME=VALUE:")
-        for name, value in chosen[0].settings.items():
+        for name, value in chosen[0].settings().items():
             console.print(f"  {name} = {json.dumps(value)}", markup=False)
 
 

@@ -1,25 +1,24 @@
 """What a law is: claims with statistics and thresholds, judged from a table of runs by pure functions.
 
-A law never runs by itself. It *plans* specs, the sweep runs them, the store keeps them, and `judge` reads the table, so
-that judging can be tested with planted tables.
+A law never runs by itself. It *plans* specs, the sweep runs them, the store keeps them, and
+`ansatzlab.laws.judge` reads the table, so that judging can be tested with planted tables.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pyarrow as pa
 
-from ansatzlab.sweeps.spec import RunSpec
+from ansatzlab.errors import InputError, UnknownNameError
+from ansatzlab.laws.figure import Exhibit
+from ansatzlab.store.schema import unite
+from ansatzlab.sweeps.spec import Frozen, Spec
 
 Budget = Literal["quick", "full"]
-Outcome = Literal["HOLDS", "FAILS", "INCONCLUSIVE"]
+BUDGETS: tuple[Budget, ...] = ("quick", "full")
 Role = Literal["claim", "control", "tautology"]
-
-MINIMUM_SEEDS = 3
-"""Fewer seeds than this show no spread, so nothing is concluded from them."""
 
 
 @dataclass(frozen=True)
@@ -84,84 +83,26 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The verdict on one claim under one condition.
+class Chapter:
+    """A part of a law: its experiments, its claims, its figures.
 
     Attributes:
-        claim: The claim's key.
-        statement: The claim's statement.
-        statistic: The claim's statistic.
-        condition: The condition, empty if there was nothing to judge.
-        outcome: The verdict.
-        role: The claim's role.
-        counts: Whether the verdict counts towards the outcome of the whole.
-        value: The median over seeds; nan if there is none.
-        low: The smallest value over seeds.
-        high: The largest value over seeds.
-        seeds: How many seeds gave a value.
-        threshold: The threshold, as a condition.
-        reason: Why, in words.
-    """
-
-    claim: str
-    statement: str
-    statistic: str
-    condition: str
-    outcome: Outcome
-    role: Role
-    counts: bool
-    value: float
-    low: float
-    high: float
-    seeds: int
-    threshold: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A line of a figure, with its spread over seeds.
-
-    Attributes:
-        label: Its name in the legend.
-        x: The abscissae.
-        y: The medians over seeds.
-        low: The smallest values over seeds; empty for a line without spread.
-        high: The largest values over seeds; empty likewise.
-        dashed: Whether it is a reference (a theory line, a threshold) and not a measurement.
-    """
-
-    label: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    dashed: bool = False
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure, independent of what draws it.
-
-    Attributes:
-        key: Its name in file names.
-        title: What it shows.
-        caption: How to read it, and what the law predicts.
-        x_label: Label and unit of the abscissa.
-        y_label: Label and unit of the ordinate.
-        curves: Its lines.
-        x_log: Whether the abscissa is logarithmic.
-        y_log: Whether the ordinate is logarithmic.
+        key: Its short name, for example ``linear``; `ansatz verify LAW --only KEY` runs it alone.
+        title: What it is about.
+        claims: What is judged.
+        designs: The settings of its experiments for each budget that has any; their fields are what a user may change.
+        plan: The runs that test it: ``(design, data)`` to specs.
+        figures: What the report shows, from the table of runs; what the table has no runs for is left out.
+        planted: A table in which every claim is true (True) or false (False), to test the judging.
     """
 
     key: str
     title: str
-    caption: str
-    x_label: str
-    y_label: str
-    curves: tuple[Curve, ...]
-    x_log: bool = True
-    y_log: bool = True
+    claims: tuple[Claim, ...]
+    designs: Mapping[Budget, Frozen]
+    plan: Callable[..., tuple[Spec, ...]]
+    figures: Callable[[pa.Table], tuple[Exhibit, ...]]
+    planted: Callable[[bool], pa.Table]
 
 
 @dataclass(frozen=True)
@@ -175,11 +116,7 @@ class Law:
         source: Where it appeared.
         url: Where it can be read.
         summary: The law in one sentence.
-        claims: What is judged.
-        settings: What a user may change about its experiments, with the values of the quick budget.
-        plan: The runs that test it: ``(budget, data, changed settings)`` to specs.
-        figures: What the report draws, from the table of runs.
-        planted: A table in which every claim is true (True) or false (False), to test the judging.
+        chapters: Its parts, in the order of the report.
     """
 
     key: str
@@ -188,117 +125,67 @@ class Law:
     source: str
     url: str
     summary: str
-    claims: tuple[Claim, ...]
-    settings: Mapping[str, object]
-    plan: Callable[[Budget, str, Mapping[str, object]], tuple[RunSpec, ...]]
-    figures: Callable[[pa.Table], tuple[Figure, ...]]
-    planted: Callable[[bool], pa.Table]
+    chapters: tuple[Chapter, ...]
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims of all chapters."""
+        return tuple(claim for chapter in self.chapters for claim in chapter.claims)
 
-def judge(law: Law, table: pa.Table) -> tuple[Finding, ...]:
-    """Judge every claim of a law from a table of runs.
+    def settings(self, budget: Budget = "quick") -> dict[str, object]:
+        """Return what a user may change about the experiments of a budget, with its values.
 
-    Definition:
-        Per claim and condition: HOLDS if every seed's statistic lies within the threshold, FAILS if any lies outside (a
-        theorem is refuted by one counterexample), INCONCLUSIVE if fewer than three seeds give a value or the table has
-        nothing to say.
+        A name that several chapters have is changed in all of them; the value is that of the first.
+        """
+        found: dict[str, object] = {}
+        for chapter in reversed(self.within(budget).chapters):
+            found |= chapter.designs[budget].model_dump(mode="json")
+        return found
 
-    Args:
-        law: The law.
-        table: The runs, as the store returns them; may be empty.
+    def within(self, budget: Budget, only: Collection[str] = ()) -> "Law":
+        """Return the law of the chapters that a budget has experiments for, or of those among them that are named.
 
-    Returns:
-        The findings, in the order of the claims and their conditions.
-    """
-    return tuple(finding for claim in law.claims for finding in judge_claim(claim, table))
+        Raises:
+            UnknownNameError: If a name is no chapter of the law.
+            InputError: If the budget has no experiments for a chapter that is named.
+        """
+        for name in only:
+            if name not in (chapter.key for chapter in self.chapters):
+                raise UnknownNameError(f"chapter of {self.key}", name, [chapter.key for chapter in self.chapters])
+        having = tuple(chapter for chapter in self.chapters if budget in chapter.designs)
+        missing = [name for name in only if name not in (chapter.key for chapter in having)]
+        if missing:
+            raise InputError(
+                f"{self.key}: the {budget} budget has no experiments for {', '.join(missing)}; wanted one that has; "
+                "use --full."
+            )
+        return replace(self, chapters=tuple(chapter for chapter in having if not only or chapter.key in only))
 
+    def plan(self, budget: Budget, data: str, settings: Mapping[str, object]) -> tuple[Spec, ...]:
+        """Return every run that the claims need within a budget.
 
-def judge_claim(claim: Claim, table: pa.Table) -> tuple[Finding, ...]:
-    """Judge one claim (see `judge`): one finding per condition, or a single one if the table has nothing to say."""
-    conditions: dict[str, list[Sample]] = {}
-    for sample in claim.samples(table):
-        conditions.setdefault(sample.condition, []).append(sample)
-    return tuple(_finding(claim, condition, samples) for condition, samples in (conditions or {"": []}).items())
+        Args:
+            budget: The budget.
+            data: The data set.
+            settings: Changes to the chapters' designs, by name.
 
+        Returns:
+            The specs.
 
-def controls(law: Law) -> tuple[Finding, ...]:
-    """Judge the law's planted tables: truth must come out HOLDS, falsehood FAILS, an empty table INCONCLUSIVE.
+        Raises:
+            InputError: If a setting is unknown or has a value it cannot have, or the data are not usable.
+        """
+        known = self.settings(budget)
+        unknown = next((name for name in settings if name not in known), None)
+        if unknown is not None:
+            raise UnknownNameError(f"setting of {self.key}", unknown, known)
+        specs: list[Spec] = []
+        for chapter in self.within(budget).chapters:
+            design = chapter.designs[budget]
+            changed = {name: value for name, value in settings.items() if name in type(design).model_fields}
+            specs += chapter.plan(design.parse({**design.model_dump(), **changed}, where=self.key), data)
+        return tuple(specs)
 
-    Args:
-        law: The law.
-
-    Returns:
-        Three findings, one per planted table, whose value is the number of claims judged as planted.
-    """
-    truth = law.planted(True)
-    plants: dict[str, tuple[pa.Table, Outcome]] = {
-        "planted truth": (truth, "HOLDS"),
-        "planted falsehood": (law.planted(False), "FAILS"),
-        "empty table": (truth.slice(0, 0), "INCONCLUSIVE"),
-    }
-    return tuple(
-        _control(condition, wanted, [_worst(judge_claim(claim, table)) for claim in law.claims])
-        for condition, (table, wanted) in plants.items()
-    )
-
-
-def overall(findings: Sequence[Finding]) -> Outcome:
-    """Return the outcome of the whole: FAILS if any counting finding fails, HOLDS if all hold, else INCONCLUSIVE."""
-    return _worst([finding for finding in findings if finding.counts])
-
-
-def _finding(claim: Claim, condition: str, samples: Sequence[Sample]) -> Finding:
-    values = [sample.value for sample in samples if not math.isnan(sample.value)]
-    unidentifiable = bool(samples) and all(sample.reason.startswith("not identifiable") for sample in samples)
-    outside = [value for value in values if value not in claim.threshold]
-    told = "; ".join(sorted({sample.reason for sample in samples if sample.reason}))
-    missing = f"; {len(samples) - len(values)} gave no value: {told}" if len(values) < len(samples) else ""
-    outcome: Outcome
-    if outside:
-        outcome, reason = "FAILS", f"{len(outside)} of {len(values)} seeds outside{missing}"
-    elif len(values) < MINIMUM_SEEDS:
-        outcome, reason = "INCONCLUSIVE", told or f"seeds with a value: {len(values)}; wanted: {MINIMUM_SEEDS}"
-    else:
-        outcome, reason = "HOLDS", f"all {len(values)} seeds within{missing}"
-    return Finding(
-        claim=claim.key,
-        statement=claim.statement,
-        statistic=claim.statistic,
-        condition=condition,
-        outcome=outcome,
-        role=claim.role,
-        counts=claim.role == "claim" and not unidentifiable,
-        value=median(values) if values else math.nan,
-        low=min(values, default=math.nan),
-        high=max(values, default=math.nan),
-        seeds=len(values),
-        threshold=str(claim.threshold),
-        reason=reason,
-    )
-
-
-def _worst(findings: Sequence[Finding]) -> Outcome:
-    """Return FAILS if any finding fails, HOLDS if all hold, else INCONCLUSIVE, whatever counts."""
-    outcomes = {finding.outcome for finding in findings}
-    if "FAILS" in outcomes:
-        return "FAILS"
-    return "HOLDS" if outcomes == {"HOLDS"} else "INCONCLUSIVE"
-
-
-def _control(condition: str, wanted: Outcome, outcomes: Sequence[Outcome]) -> Finding:
-    right = sum(outcome == wanted for outcome in outcomes)
-    return Finding(
-        claim="control",
-        statement="The judging itself: a planted truth HOLDS, a planted falsehood FAILS, nothing is INCONCLUSIVE.",
-        statistic="number of claims judged as planted",
-        condition=condition,
-        outcome="HOLDS" if right == len(outcomes) else "FAILS",
-        role="control",
-        counts=False,
-        value=float(right),
-        low=float(right),
-        high=float(right),
-        seeds=1,
-        threshold=str(Threshold(low=len(outcomes))),
-        reason=f"{right} of {len(outcomes)} claims came out {wanted}",
-    )
+    def planted(self, truth: bool) -> pa.Table:
+        """Return the chapters' planted tables as one."""
+        return unite(chapter.planted(truth) for chapter in self.chapters)

@@ -1,15 +1,17 @@
 """Reading a table of runs: one run at a time, one layer at a time."""
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from ansatzlab.laws.law import Curve
+from ansatzlab.laws.figure import Curve
 from ansatzlab.linalg.spectrum import Spectrum
 
 Row = dict[str, object]
@@ -27,6 +29,7 @@ class Run:
         weight_decay: λ.
         learning_rate: η; nan for a flow.
         failure: Why it did not finish, in words; empty if it did.
+        spec: Its spec as JSON has it.
         layers: The rows of each layer, from the first layer to the last, in the order of the snapshots.
     """
 
@@ -37,6 +40,7 @@ class Run:
     weight_decay: float
     learning_rate: float
     failure: str
+    spec: Mapping[str, Any]
     layers: tuple[tuple[Row, ...], ...]
 
     @property
@@ -137,5 +141,6 @@ def _run(rows: list[Row]) -> Run:
         weight_decay=float(str(first["weight_decay"])),
         learning_rate=math.nan if rate is None else float(str(rate)),
         failure="" if first["status"] == "finished" else f"{first['status']}: {first['error']}",
+        spec=json.loads(str(first["spec"])),
         layers=tuple(tuple(by_layer[index]) for index in sorted(by_layer)),
     )

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 
 from ansatzlab.atomic import write_atomically
 from ansatzlab.errors import InputError
-from ansatzlab.laws.law import Curve, Figure
+from ansatzlab.laws.figure import Curve, Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours for colour-blind readers, less yellow (lost on white) and black (lost on a dark page)."""
@@ -150,8 +150,17 @@ def save_png(figure: Figure, path: Path, dpi: int = 160) -> None:
     """
     if dpi <= 0:
         raise InputError(f"dpi: got {dpi}, wanted a positive number of pixels an inch, for example 160.")
+    save_drawn(to_matplotlib(figure), path, dpi)
+
+
+def save_drawn(drawn: MatplotlibFigure, path: Path, dpi: int = 160) -> None:
+    """Write what matplotlib drew as a PNG file, whole or not at all.
+
+    Raises:
+        StoreError: If the file cannot be written.
+    """
     buffer = BytesIO()
-    to_matplotlib(figure).savefig(buffer, format="png", dpi=dpi)
+    drawn.savefig(buffer, format="png", dpi=dpi)
     write_atomically(path, buffer.getvalue())
 
 

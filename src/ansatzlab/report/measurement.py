@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ansatzlab.laws.law import Curve, Figure
+from ansatzlab.laws.figure import Curve, Figure
 from ansatzlab.linalg.exponent import LARGEST, SMALLEST
 from ansatzlab.linalg.spectrum import Spectrum
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.report.directions import Picture
+from ansatzlab.report.exhibits import Shown
 from ansatzlab.report.readout import (
     VERDICTS,
     Readout,
@@ -67,7 +68,7 @@ def render_measurement(
     among = conventions_of(rows)
     return render(
         "measurement.html",
-        figures=figures,
+        shown=[Shown(figure) for figure in figures],
         facts=facts,
         title=title,
         rows=rows,

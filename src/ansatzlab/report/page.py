@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from ansatzlab.laws.law import Figure, Finding, Law, overall
+from ansatzlab.laws.judge import Finding, overall
+from ansatzlab.laws.law import Law
+from ansatzlab.report.exhibits import Shown
 from ansatzlab.report.templates import render
 from ansatzlab.report.verdicts import MARKS, counting, group_by_claim, tally
 
 
-def render_page(law: Law, findings: Sequence[Finding], figures: Sequence[Figure], facts: Mapping[str, str]) -> str:
+def render_page(law: Law, findings: Sequence[Finding], shown: Sequence[Shown], facts: Mapping[str, str]) -> str:
     """Render the verdict table, the figures and the provenance of one verification.
 
     Conventions: findings of one claim stand together, in the order in which the claims first appear. Everything that
@@ -16,21 +18,21 @@ def render_page(law: Law, findings: Sequence[Finding], figures: Sequence[Figure]
     Args:
         law: The law that was judged.
         findings: Its findings.
-        figures: What to draw; Plotly is put into the page once, and not at all without figures.
+        shown: The figures and tables, each with the command that redoes it.
         facts: Provenance, name to value, in the order to be shown: versions, data, the command that redoes it.
 
     Returns:
         A whole HTML document, to be written as UTF-8.
 
     Raises:
-        InputError: If a figure's curve has columns of different lengths or only one of low and high.
+        InputError: If a figure's columns or cells do not fit together.
 
     Cost:
         About 5 MB with figures, nearly all of it Plotly.
     """
     return render(
         "page.html",
-        figures=figures,
+        shown=shown,
         facts=facts,
         law=law,
         outcome=overall(findings),

@@ -6,12 +6,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ansatzlab.laws.law import Figure
-from ansatzlab.report.figures import count_undrawn, to_plotly
+from ansatzlab.report.exhibits import Shown
 from ansatzlab.report.verdicts import MISSING, format_spread, format_value
 
 
-def render(template: str, *, figures: Sequence[Figure], facts: Mapping[str, str], **values: object) -> str:
+def render(template: str, *, shown: Sequence[Shown], facts: Mapping[str, str], **values: object) -> str:
     """Render a template that extends ``base.html`` as one HTML document that needs nothing else.
 
     Conventions: everything that comes from records is escaped, and a content security policy in the page forbids it to
@@ -19,7 +18,7 @@ def render(template: str, *, figures: Sequence[Figure], facts: Mapping[str, str]
 
     Args:
         template: The template's file name.
-        figures: What to draw; Plotly is put into the page once, and not at all without figures.
+        shown: The figures and tables; Plotly is put into the page once, and not at all where nothing is drawn.
         facts: Provenance, name to value, in the order to be shown.
         values: What else the template names.
 
@@ -27,14 +26,13 @@ def render(template: str, *, figures: Sequence[Figure], facts: Mapping[str, str]
         A whole HTML document, to be written as UTF-8.
 
     Raises:
-        InputError: If a figure's curve has columns of different lengths or only one of low and high.
+        InputError: If a figure's columns or cells do not fit together.
 
     Cost:
         About 5 MB with figures, nearly all of it Plotly.
     """
-    plots = [{"figure": figure, "json": to_plotly(figure), "undrawn": count_undrawn(figure)} for figure in figures]
-    plotly = Markup(get_plotlyjs()) if figures else ""
-    return _environment().get_template(template).render(plots=plots, facts=dict(facts), plotly=plotly, **values)
+    plotly = Markup(get_plotlyjs()) if any(each.table is None for each in shown) else ""
+    return _environment().get_template(template).render(shown=shown, facts=dict(facts), plotly=plotly, **values)
 
 
 def _environment() -> Environment:

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ansatzlab.laws.law import Finding, Outcome, overall
+from ansatzlab.laws.judge import Finding, Outcome, overall
 
 MARKS: dict[Outcome, str] = {"HOLDS": "✓", "FAILS": "✗", "INCONCLUSIVE": "?"}
 """One mark a verdict; it always stands beside the word, so that nothing hangs on colour or on the mark alone."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansatzlab.sweeps.run import Rows, run, run_stack
-from ansatzlab.sweeps.spec import RunSpec
+from ansatzlab.sweeps.spec import RunSpec, Spec
 from ansatzlab.training.dynamics import Optimizer
 from ansatzlab.training.stack import FREE, STACKABLE
 
@@ -17,7 +17,7 @@ class Batch:
         specs: The runs, distinct; several only if they can be trained as one stacked network.
     """
 
-    specs: tuple[RunSpec, ...]
+    specs: tuple[Spec, ...]
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ class Batch:
         return tuple(spec.run_id for spec in self.specs)
 
 
-def plan_batches(specs: Sequence[RunSpec], size: int) -> list[Batch]:
+def plan_batches(specs: Sequence[Spec], size: int) -> list[Batch]:
     """Return batches that hold every spec once, each of at most ``size`` runs that can be trained as one.
 
     Args:
@@ -35,7 +35,7 @@ def plan_batches(specs: Sequence[RunSpec], size: int) -> list[Batch]:
     Returns:
         The batches, in the order of their first runs; runs that cannot be stacked are batches of one.
     """
-    groups: dict[str, list[RunSpec]] = {}
+    groups: dict[str, list[Spec]] = {}
     for spec in specs:
         groups.setdefault(stack_key(spec) or spec.run_id, []).append(spec)
     return [
@@ -43,13 +43,15 @@ def plan_batches(specs: Sequence[RunSpec], size: int) -> list[Batch]:
     ]
 
 
-def stack_key(spec: RunSpec) -> str | None:
+def stack_key(spec: Spec) -> str | None:
     """Return what runs must share to be trained as one stacked network; None if a run is trained by itself.
 
     Runs of one key differ in their seed, their initial weights, their data's seed, learning rate and weight decay (its
-    coupling included), and in what they are for. Trained by themselves are gradient flows and the optimisers that are
-    not in `ansatzlab.training.stack.STACKABLE`.
+    coupling included), and in what they are for. Executed by themselves are tasks, gradient flows and the optimisers
+    that are not in `ansatzlab.training.stack.STACKABLE`.
     """
+    if not isinstance(spec, RunSpec):
+        return None
     dynamics = spec.dynamics
     if not isinstance(dynamics, Optimizer) or dynamics.name not in STACKABLE:
         return None
@@ -70,9 +72,10 @@ def run_batch(batch: Batch) -> Rows:
 
     If anything but divergence stops a stack, its runs are executed one by one, so that only the one at fault fails.
     """
+    trainings = [spec for spec in batch.specs if isinstance(spec, RunSpec)]
     if len(batch.specs) > 1:
         try:
-            return run_stack(batch.specs)
+            return run_stack(trainings)
         except Exception:  # whatever it is, the run at fault raises it again by itself, and that is recorded
             pass
     return [row for spec in batch.specs for row in run(spec)]

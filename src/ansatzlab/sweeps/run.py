@@ -1,7 +1,7 @@
 """Runs: specs in, their rows out; one by one, or several as one stacked network."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +11,9 @@ from torch import nn
 from ansatzlab.data.dataset import Dataset
 from ansatzlab.errors import DivergedError
 from ansatzlab.sweeps.observe import OBSERVERS, Stack
-from ansatzlab.sweeps.spec import RunSpec
-from ansatzlab.training.dynamics import GradientFlow, Optimizer, SharpnessRate
+from ansatzlab.sweeps.spec import RunSpec, Spec
+from ansatzlab.sweeps.task import TaskSpec
+from ansatzlab.training.dynamics import GradientFlow, Optimizer
 from ansatzlab.training.loop import train
 from ansatzlab.training.objective import objective_for, stacked_objective_for
 from ansatzlab.training.rates import with_rate
@@ -23,8 +24,11 @@ Status = Literal["finished", "diverged", "failed"]
 Rows = list[dict[str, object]]
 """The rows of one run or of several."""
 
+MEASURED = ("snapshot", "step", "flow_time", "loss", "layer", "layer_index", "eigenvalues", "energies", "sums")
+"""The columns of the store that a run without measurements leaves empty."""
 
-def run(spec: RunSpec) -> Rows:
+
+def run(spec: Spec) -> Rows:
     """Execute one spec.
 
     Args:
@@ -39,10 +43,8 @@ def run(spec: RunSpec) -> Rows:
     status: Status = "finished"
     message: str | None = None
     try:
-        ready = _Ready.of(spec, {})
-        stack = _stack([ready], {name: p.detach()[None] for name, p in ready.model.named_parameters()})
-        for _, found in _observed(stack, _single_snapshots(ready)):
-            rows += found[0]
+        for row in _rows_of(spec):
+            rows.append(dict(row))
     except DivergedError as error:
         status, message = "diverged", str(error)
     except Exception as error:  # a sweep records what a run raises, whatever it is, and goes on
@@ -96,7 +98,7 @@ def run_stack(specs: Sequence[RunSpec]) -> Rows:
     ]
 
 
-def with_outcome(spec: RunSpec, rows: Rows, status: Status, message: str | None, wall_seconds: float) -> Rows:
+def with_outcome(spec: Spec, rows: Rows, status: Status, message: str | None, wall_seconds: float) -> Rows:
     """Complete a run's rows with what it was and how it ended; of a run without rows, a single one says so.
 
     Args:
@@ -109,8 +111,28 @@ def with_outcome(spec: RunSpec, rows: Rows, status: Status, message: str | None,
     Returns:
         Rows that the store takes.
     """
-    identity, outcome = _identity(spec), {"status": status, "error": message, "wall_seconds": wall_seconds}
+    identity = {
+        **dict.fromkeys(MEASURED),
+        "run_id": spec.run_id,
+        "experiment": spec.experiment,
+        "spec": spec.canonical(),
+        "seed": spec.seed,
+        **spec.identity(),
+    }
+    outcome = {"status": status, "error": message, "wall_seconds": wall_seconds}
     return [{**identity, **row, **outcome} for row in rows or [{}]]
+
+
+def _rows_of(spec: Spec) -> Iterator[Mapping[str, object]]:
+    """Execute a spec by itself and yield its rows as they come."""
+    if isinstance(spec, TaskSpec):
+        yield from spec.rows()
+        return
+    assert isinstance(spec, RunSpec), "there are two kinds of runs"
+    ready = _Ready.of(spec, {})
+    stack = _stack([ready], {name: p.detach()[None] for name, p in ready.model.named_parameters()})
+    for _, found in _observed(stack, _single_snapshots(ready)):
+        yield from found[0]
 
 
 @dataclass(frozen=True)
@@ -193,22 +215,3 @@ def _rows(stack: Stack, snapshot: StackedSnapshot, place: int, parts: Sequence[R
         }
         for index, columns in enumerate(zip(*parts, strict=True))
     ]
-
-
-def _identity(spec: RunSpec) -> dict[str, object]:
-    dynamics = spec.dynamics
-    rate = dynamics.learning_rate
-    return {
-        **dict.fromkeys(
-            ("snapshot", "step", "flow_time", "loss", "layer", "layer_index", "eigenvalues", "energies", "sums")
-        ),
-        "run_id": spec.run_id,
-        "experiment": spec.experiment,
-        "spec": spec.canonical(),
-        "data": spec.data.name,
-        "dynamics": dynamics.kind if isinstance(dynamics, GradientFlow) else dynamics.name,
-        "depth": spec.model.depth,
-        "seed": spec.seed,
-        "weight_decay": dynamics.weight_decay,
-        "learning_rate": None if isinstance(rate, SharpnessRate) else rate,
-    }

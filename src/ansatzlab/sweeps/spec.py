@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -22,7 +23,7 @@ from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import MLP
-from ansatzlab.training.dynamics import Dynamics
+from ansatzlab.training.dynamics import Dynamics, GradientFlow, SharpnessRate
 
 T = TypeVar("T", bound="Frozen")
 Observable = Literal["ansatz", "balance", "discrete_balance"]
@@ -195,30 +196,53 @@ class InitSpec(Frozen):
     singular_values: tuple[PositiveFloat, ...] | None = None
 
 
-class RunSpec(Frozen):
+class Spec(Frozen, ABC):
+    """What a run is, whatever kind of run.
+
+    Attributes:
+        experiment: What the run is for; runs of one experiment are judged together.
+        seed: Its seed.
+    """
+
+    experiment: str
+    seed: Seed = 0
+
+    def canonical(self) -> str:
+        """Return the spec as canonical JSON: sorted keys, no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def run_id(self) -> str:
+        """The first 20 hexadecimal digits of the hash of the canonical JSON."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:20]
+
+    @abstractmethod
+    def identity(self) -> dict[str, object]:
+        """Return what the run is, in the store's columns data, dynamics, depth, weight_decay and learning_rate."""
+
+
+class RunSpec(Spec):
     """One training with its measurements.
 
     Attributes:
         experiment: What the run is for; runs of one experiment are judged together.
+        seed: Seed of the initial weights and of the batches.
         data: The data.
         model: The network.
         init: Its initial weights.
         dynamics: How it is trained.
         loss: The loss, a name of `ansatzlab.training.objective.LOSSES`.
-        seed: Seed of the initial weights and of the batches.
         snapshots: How many moments are looked at (more than the steps: every step).
         observe: What is looked at.
         probe_examples: On how many examples (the first ones) the AGOP is measured. For a linear network it is the same
             on any.
     """
 
-    experiment: str
     data: DataSpec
     model: ModelSpec
     init: InitSpec = InitSpec()
     dynamics: Annotated[Dynamics, Field()]
     loss: str = "square"
-    seed: Seed = 0
     snapshots: Annotated[int, Field(ge=2)] = 40
     observe: Annotated[tuple[Observable, ...], Field(min_length=1)] = ("ansatz", "balance")
     probe_examples: PositiveInt = 32
@@ -234,14 +258,17 @@ class RunSpec(Frozen):
         initialize(model, init.scheme, seed=self.seed, scale=init.scale, singular_values=init.singular_values)
         return model
 
-    def canonical(self) -> str:
-        """Return the spec as canonical JSON: sorted keys, no spaces."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    @property
-    def run_id(self) -> str:
-        """The first 20 hexadecimal digits of the hash of the canonical JSON."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()[:20]
+    def identity(self) -> dict[str, object]:
+        """Return what the run is, in the store's columns (see `Spec`); a rate by a rule is None."""
+        dynamics = self.dynamics
+        rate = dynamics.learning_rate
+        return {
+            "data": self.data.name,
+            "dynamics": dynamics.kind if isinstance(dynamics, GradientFlow) else dynamics.name,
+            "depth": self.model.depth,
+            "weight_decay": dynamics.weight_decay,
+            "learning_rate": None if isinstance(rate, SharpnessRate) else rate,
+        }
 
 
 def _digest(path: str) -> str:

@@ -12,7 +12,7 @@ from ansatzlab.store.parquet import Store
 from ansatzlab.sweeps.batch import Batch, plan_batches, run_batch
 from ansatzlab.sweeps.executors import Executor, serial
 from ansatzlab.sweeps.run import Rows, with_outcome
-from ansatzlab.sweeps.spec import RunSpec
+from ansatzlab.sweeps.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Progress:
 
 
 def sweep(
-    specs: Sequence[RunSpec],
+    specs: Sequence[Spec],
     *,
     store: Store,
     executor: Executor = serial,
@@ -84,8 +84,8 @@ def sweep(
     return store.table(wanted.keys())
 
 
-def _by_id(specs: Sequence[RunSpec]) -> dict[str, RunSpec]:
-    wanted: dict[str, RunSpec] = {}
+def _by_id(specs: Sequence[Spec]) -> dict[str, Spec]:
+    wanted: dict[str, Spec] = {}
     for spec in specs:
         known = wanted.setdefault(spec.run_id, spec)
         if known is not spec and known.canonical() != spec.canonical():

@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ansatzlab.errors import InputError, UnknownNameError, WorkerLostError
-from ansatzlab.laws.law import Law, controls
+from ansatzlab.laws.judge import controls
+from ansatzlab.laws.law import BUDGETS, Law
 from ansatzlab.sweeps.batch import Batch
 from ansatzlab.sweeps.executors import Executor
 from ansatzlab.sweeps.run import Rows
@@ -18,9 +19,9 @@ from ansatzlab.sweeps.spec import RunSpec
 def check_law(law: Law) -> None:
     """Raise unless a law keeps the contract of the interface.
 
-    Its planted tables are judged as planted; its claims have distinct keys; both budgets plan distinct runs with at
-    least three seeds; an unknown setting is refused by name; figures can be drawn of full and of empty tables; its
-    folder has a README that names every claim.
+    Its planted tables are judged as planted; its claims, chapters and figures have distinct keys; every budget plans
+    distinct runs with at least three seeds, and the full one has every chapter; an unknown setting is refused by name;
+    figures can be drawn of full and of empty tables; its folder has READMEs that name every claim.
 
     Args:
         law: The law.
@@ -30,20 +31,38 @@ def check_law(law: Law) -> None:
     """
     for finding in controls(law):
         assert finding.outcome == "HOLDS", f"{law.key}: {finding.condition}: {finding.reason}"
-    keys = [claim.key for claim in law.claims]
-    assert len(set(keys)) == len(keys), f"{law.key}: claims share a key: {keys}"
-    for budget in ("quick", "full"):
-        specs = law.plan(budget, "digits", {})
+    for what, keys in _keys(law).items():
+        assert len(set(keys)) == len(keys), f"{law.key}: {what} share a key: {keys}"
+    for budget in BUDGETS:
+        specs = law.plan(budget, "digits", {}) if law.within(budget).chapters else ()
         assert len({spec.run_id for spec in specs}) == len(specs), f"{law.key}: {budget} plans a run twice"
-        assert len({spec.seed for spec in specs}) >= 3, f"{law.key}: {budget} has fewer than three seeds"
+        assert not specs or len({spec.seed for spec in specs}) >= 3, f"{law.key}: {budget} has fewer than three seeds"
+    assert law.within("full") == law, f"{law.key}: the full budget lacks a chapter"
     refusal = _refusal(law, {"no_such_setting": 1})
     assert "no_such_setting" in refusal, f"{law.key}: an unknown setting is not refused by name: {refusal!r}"
-    truth = law.planted(True)
-    assert law.figures(truth), f"{law.key}: no figure is drawn of the planted table"
-    law.figures(truth.slice(0, 0))
-    readme = (files("ansatzlab.laws") / law.key / "README.md").read_text(encoding="utf-8")
-    missing = [key for key in keys if key not in readme]
-    assert not missing, f"{law.key}: its README does not name the claims {missing}"
+    for chapter in law.chapters:
+        truth = chapter.planted(True)
+        assert chapter.figures(truth), (
+            f"{law.key}: no figure of the chapter {chapter.key} is drawn of its planted table"
+        )
+        chapter.figures(truth.slice(0, 0))
+    readme = "".join(path.read_text(encoding="utf-8") for path in _readmes(law))
+    missing = [claim.key for claim in law.claims if claim.key not in readme]
+    assert not missing, f"{law.key}: its READMEs do not name the claims {missing}"
+
+
+def _keys(law: Law) -> dict[str, list[str]]:
+    figures = [figure.key for chapter in law.chapters for figure in chapter.figures(chapter.planted(True))]
+    return {
+        "claims": [claim.key for claim in law.claims],
+        "chapters": [chapter.key for chapter in law.chapters],
+        "figures": figures,
+    }
+
+
+def _readmes(law: Law) -> list[Path]:
+    folder = Path(str(files("ansatzlab.laws") / law.key))
+    return sorted(folder.rglob("README.md"))
 
 
 def check_executor(executor: Executor, specs: Sequence[RunSpec], *, has_workers: bool = True) -> None:
@@ -125,7 +144,7 @@ def _rows(batch: Batch) -> Rows:
 
 def _refusal(law: Law, settings: dict[str, object]) -> str:
     try:
-        law.plan("quick", "digits", settings)
+        law.plan("full", "digits", settings)
     except InputError as error:
         return str(error)
     return ""

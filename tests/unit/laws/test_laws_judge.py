@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 
 from ansatzlab.errors import UnknownNameError
-from ansatzlab.laws.law import Claim, Finding, Law, Role, Sample, Threshold, controls, judge, overall
+from ansatzlab.laws.judge import Finding, controls, judge, overall
+from ansatzlab.laws.law import Chapter, Claim, Law, Role, Sample, Threshold
 from ansatzlab.laws.registry import LAWS, get_law
 from ansatzlab.store.schema import BASE_SCHEMA
 
@@ -24,11 +25,7 @@ def law(*claims: Claim) -> Law:
         source="",
         url="",
         summary="",
-        claims=claims,
-        settings={},
-        plan=lambda _budget, _data, _settings: (),
-        figures=lambda _: (),
-        planted=lambda _: EMPTY,
+        chapters=(Chapter("all", "", claims, {}, lambda _design, _data: (), lambda _: (), lambda _: EMPTY),),
     )
 
 

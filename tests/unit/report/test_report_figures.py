@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from ansatzlab.errors import InputError, StoreError
-from ansatzlab.laws.law import Curve, Figure
+from ansatzlab.laws.figure import Curve, Figure
 from ansatzlab.report.figures import GREY, PALETTE, count_undrawn, save_png, to_matplotlib, to_plotly
 
 X = (1.0, 2.0, 4.0, 8.0)

@@ -2,11 +2,13 @@ import json
 import math
 from html.parser import HTMLParser
 
-import pyarrow as pa
 import pytest
 
 from ansatzlab.errors import InputError
-from ansatzlab.laws.law import Curve, Figure, Finding, Law
+from ansatzlab.laws.figure import Curve, Figure
+from ansatzlab.laws.judge import Finding
+from ansatzlab.laws.law import Law
+from ansatzlab.report.exhibits import Shown
 from ansatzlab.report.page import render_page
 
 HOSTILE = "<script>alert(1)</script>"
@@ -54,11 +56,7 @@ def law(**changes):
         "source": "Journal of Things 1 (2025)",
         "url": "https://example.org/paper",
         "summary": "Things are equal.",
-        "claims": (),
-        "settings": {},
-        "plan": lambda *_: (),
-        "figures": lambda _: (),
-        "planted": lambda _: pa.table({}),
+        "chapters": (),
     }
     return Law(**(fields | changes))
 
@@ -104,12 +102,14 @@ FACTS = {"Command": "ansatz verify someone2025thing --quick", "Torch": "2.13.0"}
 
 
 def page(findings=FINDINGS, figures=(), facts=FACTS, **changes):
-    return Page(render_page(law(**changes), findings, figures, facts))
+    return Page(render_page(law(**changes), findings, [Shown(each) for each in figures], facts))
 
 
 @pytest.fixture(scope="module")
 def full():
-    return Page(render_page(law(), FINDINGS, [figure(), figure(title="Another")], FACTS))
+    return Page(
+        render_page(law(), FINDINGS, [Shown(figure()), Shown(figure(title="Another"), "ansatz verify x")], FACTS)
+    )
 
 
 def test_the_page_is_well_formed_and_has_its_landmarks(full):
@@ -252,7 +252,7 @@ def test_an_uneven_curve_is_refused():
 
 
 def test_both_colour_schemes_are_styled_and_followed():
-    html = render_page(law(), FINDINGS, [figure()], FACTS)
+    html = render_page(law(), FINDINGS, [Shown(figure())], FACTS)
     assert "@media (prefers-color-scheme: dark)" in html
     assert 'matchMedia("(prefers-color-scheme: dark)").addEventListener("change"' in html
 

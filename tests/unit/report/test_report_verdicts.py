@@ -3,7 +3,7 @@ import math
 import pytest
 from rich.console import Console
 
-from ansatzlab.laws.law import Finding
+from ansatzlab.laws.judge import Finding
 from ansatzlab.report.verdicts import (
     MARKS,
     counting,

@@ -6,10 +6,10 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 
-from ansatzlab.laws.law import Curve, Figure
+from ansatzlab.laws.figure import Curve, Figure
 from ansatzlab.laws.runs import Run, median_curve, runs_of
-from ansatzlab.laws.tansley2025nfa.design import BALANCED_DESCENT, BALANCED_FLOW, DECAY, NO_DECAY
-from ansatzlab.laws.tansley2025nfa.statistics import ALLOWED_ERROR, ROUNDING, ansatz_errors, fitted, law_exponent
+from ansatzlab.laws.tansley2025nfa.linear.design import BALANCED_DESCENT, BALANCED_FLOW, DECAY, NO_DECAY
+from ansatzlab.laws.tansley2025nfa.linear.statistics import ALLOWED_ERROR, ROUNDING, ansatz_errors, fitted, law_exponent
 
 
 def figures(table: pa.Table) -> tuple[Figure, ...]:

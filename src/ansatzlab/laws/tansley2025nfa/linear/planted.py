@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from ansatzlab.laws.tansley2025nfa.design import (
+from ansatzlab.laws.tansley2025nfa.linear.design import (
     BALANCED_DESCENT,
     BALANCED_FLOW,
     COLLAPSE,
@@ -13,7 +13,7 @@ from ansatzlab.laws.tansley2025nfa.design import (
     NO_DECAY,
     STOCHASTIC,
 )
-from ansatzlab.laws.tansley2025nfa.statistics import law_exponent
+from ansatzlab.laws.tansley2025nfa.linear.statistics import law_exponent
 from ansatzlab.store.schema import BASE_SCHEMA, to_table
 
 SEEDS = (0, 1, 2)

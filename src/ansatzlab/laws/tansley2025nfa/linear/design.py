@@ -1,6 +1,5 @@
 """The runs that test the law."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -28,7 +27,7 @@ Rates = Annotated[tuple[PositiveFloat, ...], *ONE_OR_MORE]
 
 
 class Design(Frozen):
-    """The settings of the law's experiments.
+    """The settings of the chapter's experiments.
 
     Attributes:
         seeds: Seeds of the initial weights and of the batches.
@@ -76,21 +75,19 @@ DESIGNS: dict[Budget, Design] = {
 }
 
 
-def plan(budget: Budget, data: str, settings: Mapping[str, object]) -> tuple[RunSpec, ...]:
-    """Return every run that the law's claims need.
+def plan(design: Design, data: str) -> tuple[RunSpec, ...]:
+    """Return every run that the claims need.
 
     Args:
-        budget: Which design to start from.
+        design: The settings.
         data: The data set.
-        settings: Fields of `Design` to change.
 
     Returns:
         The specs.
 
     Raises:
-        InputError: If a setting is unknown or has a value it cannot have.
+        InputError: If the data are not usable.
     """
-    design = Design.parse({**DESIGNS[budget].model_dump(), **settings}, where="tansley2025nfa")
     source = DataSpec.of(data)
     dataset = source.load()
     design = _fitted(design, dataset.inputs, dataset.targets)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ansatzlab.laws.law import Sample
 from ansatzlab.laws.runs import Run, runs_of
-from ansatzlab.laws.tansley2025nfa.design import (
+from ansatzlab.laws.tansley2025nfa.linear.design import (
     BALANCED_DESCENT,
     BALANCED_FLOW,
     COLLAPSE,

@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from ansatzlab.laws.law import Figure, Finding, Sample, judge, judge_claim, overall
+from ansatzlab.laws.figure import Figure
+from ansatzlab.laws.judge import Finding, judge, judge_claim, overall
+from ansatzlab.laws.law import Sample
 from ansatzlab.laws.runs import Row
-from ansatzlab.laws.tansley2025nfa import statistics
-from ansatzlab.laws.tansley2025nfa.design import (
+from ansatzlab.laws.tansley2025nfa.law import LAW as WHOLE
+from ansatzlab.laws.tansley2025nfa.linear import statistics
+from ansatzlab.laws.tansley2025nfa.linear.chapter import CHAPTER
+from ansatzlab.laws.tansley2025nfa.linear.design import (
     BALANCED_DESCENT,
     BALANCED_FLOW,
     COLLAPSE,
@@ -18,7 +23,6 @@ from ansatzlab.laws.tansley2025nfa.design import (
     NO_DECAY,
     STOCHASTIC,
 )
-from ansatzlab.laws.tansley2025nfa.law import LAW
 from ansatzlab.store.schema import to_table
 
 EXPERIMENTS = {
@@ -31,7 +35,8 @@ EXPERIMENTS = {
 }
 """Every experiment with the beginnings of the keys of the claims that read it."""
 
-TRUTH, FALSEHOOD = LAW.planted(True), LAW.planted(False)
+LAW = replace(WHOLE, chapters=(CHAPTER,))
+TRUTH, FALSEHOOD = CHAPTER.planted(True), CHAPTER.planted(False)
 Change = Callable[[Row], Row]
 
 
@@ -130,7 +135,7 @@ def test_runs_that_stopped_before_their_first_snapshot_are_survived(experiment: 
     first_rows = {row["run_id"]: row | stopped for row in rows_of(experiment)}
     table = to_table(list(first_rows.values()))
     assert {finding.outcome for finding in findings_of(table, *EXPERIMENTS[experiment])} == {"INCONCLUSIVE"}
-    assert LAW.figures(table) == ()
+    assert CHAPTER.figures(table) == ()
 
 
 def test_a_collapsed_network_gives_no_rate_and_is_called_collapsed() -> None:
@@ -351,11 +356,11 @@ FIGURES_OF |= {BALANCED_DESCENT: {"drift"}, COLLAPSE: set(), STOCHASTIC: set()}
 
 @pytest.mark.parametrize("table", [TRUTH, FALSEHOOD], ids=["truth", "falsehood"])
 def test_planted_tables_are_drawn_completely(table: pa.Table) -> None:
-    assert check_figures(LAW.figures(table)) == ALL_FIGURES
+    assert check_figures(CHAPTER.figures(table)) == ALL_FIGURES
 
 
 def test_an_empty_table_has_no_figures() -> None:
-    assert LAW.figures(TRUTH.slice(0, 0)) == ()
+    assert CHAPTER.figures(TRUTH.slice(0, 0)) == ()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -365,14 +370,14 @@ def test_an_empty_table_has_no_figures() -> None:
     ids=str,
 )
 def test_partial_tables_are_drawn_and_figures_without_runs_left_out(experiment: str, where: dict[str, object]) -> None:
-    assert check_figures(LAW.figures(without(experiment, **where))) == FIGURES_OF[experiment]
+    assert check_figures(CHAPTER.figures(without(experiment, **where))) == FIGURES_OF[experiment]
 
 
 def test_runs_that_diverged_are_not_drawn() -> None:
-    (whole,) = LAW.figures(to_table(rows_of(NO_DECAY)))
+    (whole,) = CHAPTER.figures(to_table(rows_of(NO_DECAY)))
     change = {"status": "diverged", "error": "x", "energies": [1e30, 1.0, 1.0]}
     table = edited(NO_DECAY, lambda _: change, seed=0)
-    (drawn,) = LAW.figures(table)
+    (drawn,) = CHAPTER.figures(table)
     for curve, complete in zip(drawn.curves, whole.curves, strict=True):
         assert (curve.y, curve.low, curve.high) == (complete.y, complete.low, complete.high), (
             "the other seeds are alike"
@@ -380,14 +385,14 @@ def test_runs_that_diverged_are_not_drawn() -> None:
 
 
 def test_the_exponent_figure_has_its_minimum_at_the_law() -> None:
-    (figure,) = (figure for figure in LAW.figures(to_table(rows_of(BALANCED_FLOW))) if figure.key == "exponent")
+    (figure,) = (figure for figure in CHAPTER.figures(to_table(rows_of(BALANCED_FLOW))) if figure.key == "exponent")
     for curve in figure.curves:
         depth = int(curve.label.removeprefix("L = "))
         assert curve.x[int(np.argmin(curve.y))] == pytest.approx(1 / depth)
 
 
 def test_the_layers_figure_puts_fits_on_the_diagonal() -> None:
-    (figure,) = (figure for figure in LAW.figures(to_table(rows_of(BALANCED_FLOW))) if figure.key == "layers")
+    (figure,) = (figure for figure in CHAPTER.figures(to_table(rows_of(BALANCED_FLOW))) if figure.key == "layers")
     fits = figure.curves[0]
     np.testing.assert_allclose(fits.y, fits.x, rtol=1e-9)
     np.testing.assert_allclose(fits.x, [1 / 4, 1 / 3, 1 / 2])

@@ -1,0 +1,1 @@
+"""Linear networks: gradient flows and descents from balanced and unbalanced starts."""
