@@ -5,11 +5,14 @@ Observers look at a stack of networks; a single run is a stack of one.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+from ansatzlab.linalg.null import rotated_factor
+from ansatzlab.linalg.reduction import reduce_weight
 from ansatzlab.linalg.spectrum import decompose
 from ansatzlab.measurement.layer import is_isotropic
 from ansatzlab.measurement.probes import output_factors
@@ -22,6 +25,9 @@ from ansatzlab.training.stack import StackedSnapshot
 
 Columns = list[dict[str, object]]
 """For each layer of one run, from the first to the last, its columns."""
+
+NULL_DRAWS = 20
+"""How many rotations the structural null is estimated from."""
 
 Observer = Callable[[StackedSnapshot], list[Columns]]
 """Gives the columns of every run of a stack; those of a run that is lost mean nothing."""
@@ -166,13 +172,82 @@ def discrete_balance(stack: Stack) -> Observer:
     return observe
 
 
+def stationarity(stack: Stack) -> Observer:
+    """Observe how far each layer is from a stationary point of the penalised loss: ``‖g_l + λW_l‖ / (λ‖W_l‖)``.
+
+    g is the gradient of the data loss. Null without decay, and where steps see batches: their gradient is not the
+    loss's.
+    """
+    decays = torch.tensor([each.weight_decay for each in stack.dynamics], dtype=torch.float64)
+    whole = all(isinstance(each, GradientFlow) or each.batch_size is None for each in stack.dynamics)
+
+    def observe(snapshot: StackedSnapshot) -> list[Columns]:
+        gradients = dict(zip(stack.parameters, snapshot.gradients, strict=True))
+        shares: list[list[float]] = []
+        for name, weight in stack.weights.items():
+            pull = decays[:, None, None] * weight
+            shares.append((_norms_of(gradients[f"{name}.weight"] + pull) / _norms_of(pull)).tolist())
+        return [
+            [{"stationarity": share[place] if whole and decays[place] > 0 else None} for share in shares]
+            for place in range(len(stack.specs))
+        ]
+
+    return observe
+
+
+def null(stack: Stack) -> Observer:
+    """Observe at the end what geometry alone gives: the residual at 1/(L − l + 1) with the output gradients turned.
+
+    See `ansatzlab.measurement.verdict.StructuralNull`. Earlier snapshots have nothing there.
+    """
+    probe = stack.inputs[..., : stack.specs[0].probe_examples, :]
+    depth = len(stack.weights)
+
+    def observe(snapshot: StackedSnapshot) -> list[Columns]:
+        if not _is_last(snapshot, stack):
+            return [[{} for _ in range(depth)] for _ in stack.specs]
+        factors = _factors(stack, probe)
+        return [
+            []
+            if place in snapshot.lost
+            else [
+                _null_columns(stack.weights[name][place : place + 1], factor[place], 1 / (depth - index))
+                for index, (name, factor) in enumerate(factors.items())
+            ]
+            for place in range(len(stack.specs))
+        ]
+
+    return observe
+
+
+def _null_columns(weight: Tensor, factor: Tensor, exponent: float) -> dict[str, object]:
+    generator, reduced = torch.Generator().manual_seed(0), reduce_weight(weight)
+    turned = (decompose(reduced, factor=rotated_factor(factor, generator))[0] for _ in range(NULL_DRAWS))
+    residuals = [spectrum.residual(exponent) for spectrum in turned]
+    return {"null_residual": fmean(residuals), "null_residual_sd": stdev(residuals)}
+
+
+def _is_last(snapshot: StackedSnapshot, stack: Stack) -> bool:
+    dynamics = stack.dynamics[0]
+    if isinstance(dynamics, Optimizer):
+        return snapshot.step == dynamics.steps
+    return snapshot.index == stack.specs[0].snapshots - 1
+
+
 OBSERVERS: Mapping[Observable, Callable[[Stack], Observer]] = {
     "ansatz": ansatz,
     "balance": balance,
     "discrete_balance": discrete_balance,
+    "stationarity": stationarity,
+    "null": null,
 }
 
 
 def _norms(matrices: Tensor) -> list[float]:
-    norms: list[float] = torch.linalg.matrix_norm(matrices).tolist()
+    norms: list[float] = _norms_of(matrices).tolist()
+    return norms
+
+
+def _norms_of(matrices: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.matrix_norm(matrices)
     return norms

@@ -26,7 +26,7 @@ from ansatzlab.models.mlp import MLP
 from ansatzlab.training.dynamics import Dynamics, GradientFlow, SharpnessRate
 
 T = TypeVar("T", bound="Frozen")
-Observable = Literal["ansatz", "balance", "discrete_balance"]
+Observable = Literal["ansatz", "balance", "discrete_balance", "stationarity", "null"]
 
 
 def _as_tuple(value: object) -> object:

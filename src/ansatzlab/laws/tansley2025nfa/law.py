@@ -1,6 +1,7 @@
 """The law: tansley2025nfa."""
 
 from ansatzlab.laws.law import Law
+from ansatzlab.laws.tansley2025nfa.grid.chapter import CHAPTER as GRID
 from ansatzlab.laws.tansley2025nfa.linear.chapter import CHAPTER as LINEAR
 
 LAW = Law(
@@ -11,5 +12,5 @@ LAW = Law(
     url="https://arxiv.org/abs/2510.15563",
     summary="In a deep linear network of depth L the first layer's Gram matrix W₁ᵀW₁ is proportional to the AGOP to "
     "the power 1/L: throughout training from a balanced start, asymptotically from any start with weight decay.",
-    chapters=(LINEAR,),
+    chapters=(LINEAR, GRID),
 )

@@ -52,7 +52,7 @@ def _balanced_flow(depth: int, seed: int, truth: bool) -> Iterator[Row]:
     for snapshot in range(2):
         for layer in range(1, depth + 1):
             exponent = law_exponent(depth, layer) if truth else wrong + 0.1 * (layer > 1)
-            columns = _spectrum(EIGENVALUES, EIGENVALUES**exponent)
+            columns = spectrum_columns(EIGENVALUES, EIGENVALUES**exponent)
             yield _row(BALANCED_FLOW, depth, seed, snapshot, layer, **columns)
 
 
@@ -72,7 +72,7 @@ def _decay(depth: int, seed: int, truth: bool) -> Iterator[Row]:
                 flow_time=clock / (2 * DECAY_RATE),
                 imbalance_norm=shrunk if layer < depth else None,
                 weight_norm=1.0,
-                **_spectrum(EIGENVALUES, energies),
+                **spectrum_columns(EIGENVALUES, energies),
             )
 
 
@@ -82,7 +82,7 @@ def _no_decay(depth: int, seed: int, truth: bool) -> Iterator[Row]:
         for layer in range(1, depth + 1):
             exponent = law_exponent(depth) * (3 if truth else 1)
             norm = 1.0 if truth else 1.0 / (1 + snapshot)
-            columns = _spectrum(EIGENVALUES, EIGENVALUES**exponent)
+            columns = spectrum_columns(EIGENVALUES, EIGENVALUES**exponent)
             norms = {"imbalance_norm": norm if layer < depth else None, "weight_norm": 1.0}
             yield _row(NO_DECAY, depth, seed, snapshot, layer, **columns, **norms)
 
@@ -109,7 +109,8 @@ def _descent(depth: int, seed: int, rate: float, truth: bool) -> Iterator[Row]:
         yield _row(BALANCED_DESCENT, depth, seed, 0, layer, learning_rate=rate, imbalance_norm=norm)
 
 
-def _spectrum(eigenvalues: np.ndarray, energies: np.ndarray) -> Row:
+def spectrum_columns(eigenvalues: np.ndarray, energies: np.ndarray) -> Row:
+    """Return the columns of a spectrum without anything off the AGOP's range."""
     return {
         "eigenvalues": eigenvalues.tolist(),
         "energies": energies.tolist(),

@@ -1,0 +1,205 @@
+"""What is claimed of the grid, and how it is read out of the table."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pyarrow as pa
+
+from ansatzlab.laws.law import Claim, Sample, Threshold
+from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.tansley2025nfa.grid.design import ADAPTIVE, GRID
+from ansatzlab.laws.tansley2025nfa.grid.theory import Prediction, decay_clock, optimizer_of, predict
+from ansatzlab.laws.tansley2025nfa.linear.statistics import law_exponent, remaining_weight
+from ansatzlab.linalg.exponent import fit_exponent
+
+ALLOWED = 0.1
+"""The largest residual with which the ansatz is said to hold, as in a measurement's verdict."""
+
+COLLAPSED = 1e-3
+"""A network whose weights fell below this share of their start has nothing left to judge."""
+
+BALANCED_START = 1e-9
+"""A start whose imbalance is below this share of its weights is balanced."""
+
+Statistic = Callable[[Run], float]
+Worst = Callable[[Iterable[float]], float]
+Reader = Callable[[pa.Table], list[Sample]]
+
+
+def residual(run: Run) -> float:
+    """Return the scale-free residual at 1/L in the first layer, at the end."""
+    return run.spectra()[-1].residual(law_exponent(run.depth))
+
+
+def exponent_error(run: Run) -> float:
+    """Return ``|α* − 1/L|``, nan where no exponent can be identified."""
+    fit = fit_exponent(run.spectra()[-1])
+    return abs(fit.value - law_exponent(run.depth)) if fit.identifiable else math.nan
+
+
+def beyond_null(run: Run) -> float:
+    """Return by how many standard deviations the residual lies below that of turned output gradients."""
+    mean, sd = (run.column(name)[-1] for name in ("null_residual", "null_residual_sd"))
+    return float((mean - residual(run)) / sd)
+
+
+def clock_ratio(run: Run) -> float:
+    """Return how fast the largest imbalance of the start fell, over ``2λt``."""
+    first, last = max(_followed(run))
+    return float(np.log(first / last) / decay_clock(run))
+
+
+def moved(run: Run) -> float:
+    """Return ``max_l |log ‖D_l(T)‖/‖D_l(0)‖|``."""
+    return max(abs(float(np.log(last / first))) for first, last in _followed(run))
+
+
+def _followed(run: Run) -> list[tuple[float, float]]:
+    """Return ``‖D_l‖`` at start and end of the pairs of layers that start with an imbalance."""
+    norms = [run.column("imbalance_norm", layer) for layer in range(1, run.depth)]
+    least = BALANCED_START * run.column("weight_norm")[0] ** 2
+    return [(float(each[0]), float(each[-1])) for each in norms if each[0] > least]
+
+
+def starts_unbalanced(run: Run) -> bool:
+    """Whether the start has an imbalance that can be followed."""
+    return bool(_followed(run))
+
+
+def predicted(prediction: Prediction) -> Callable[[Run], bool]:
+    """Return the choice of runs of which theory says this."""
+    return lambda run: predict(run) == prediction
+
+
+def follows_the_clock(run: Run) -> bool:
+    """Whether a run's imbalance is to fall as e^{−2λt}, by an amount that steps of finite size do not hide."""
+    return optimizer_of(run) not in ADAPTIVE and starts_unbalanced(run) and 0.05 < decay_clock(run) < LONGEST_CLOCK
+
+
+LONGEST_CLOCK = 6.0
+"""Beyond this what is left of the start is less than what steps of finite size add."""
+
+
+def _adaptive_without_decay(run: Run) -> bool:
+    return optimizer_of(run) in ADAPTIVE and not run.weight_decay and starts_unbalanced(run)
+
+
+def _coupling(name: str) -> Callable[[Run], bool]:
+    """Return the choice of the runs that compare coupled with decoupled decay."""
+
+    def chosen(run: Run) -> bool:
+        return optimizer_of(run) == name and run.weight_decay == STRONGEST and starts_unbalanced(run)
+
+    return chosen
+
+
+STRONGEST = 0.01
+"""The decay at which coupled and decoupled decay are compared."""
+
+
+def read(choice: Callable[[Run], bool], statistic: Statistic, worst: Worst, told: Callable[[Run], str]) -> Reader:
+    """Return the reader of a statistic's worst value over the runs of one seed under each condition."""
+
+    def samples(table: pa.Table) -> list[Sample]:
+        groups: dict[tuple[str, int], list[Run]] = {}
+        for run in runs_of(table, GRID):
+            if run.failure or (remaining_weight(run) >= COLLAPSED and choice(run)):
+                groups.setdefault((told(run), run.seed), []).append(run)
+        return [_sample(condition, seed, runs, statistic, worst) for (condition, seed), runs in sorted(groups.items())]
+
+    return samples
+
+
+def _sample(condition: str, seed: int, runs: list[Run], statistic: Statistic, worst: Worst) -> Sample:
+    failure = next((run.failure for run in runs if run.failure), "")
+    values = [value for run in runs if not run.failure and not math.isnan(value := statistic(run))]
+    if failure or not values:
+        return Sample(condition, seed, math.nan, failure or "not identifiable: no exponent in any run")
+    return Sample(condition, seed, worst(values))
+
+
+def by_cell(run: Run) -> str:
+    """Return the condition of a cell of the heat map: data, optimiser and decay."""
+    return f"{run.data}, {optimizer_of(run)}, λ = {run.weight_decay:g}"
+
+
+def by_optimizer(run: Run) -> str:
+    """Return the condition of a row of the heat map: data and optimiser."""
+    return f"{run.data}, {optimizer_of(run)}"
+
+
+def by_depth(run: Run) -> str:
+    """Return the condition of one depth on one data set."""
+    return f"{run.data}, L = {run.depth}"
+
+
+CLAIMS = (
+    Claim(
+        key="G.holds",
+        statement="Where theory predicts the ansatz with 1/L at the end of a training, it is found, whatever the "
+        "optimiser, the decay, the start and the depth.",
+        statistic="largest residual at α = 1/L over starts and depths",
+        threshold=Threshold(high=ALLOWED),
+        samples=read(predicted("holds"), residual, max, by_cell),
+    ),
+    Claim(
+        key="G.exponent",
+        statement="In the same trainings the exponent that fits best is 1/L.",
+        statistic="largest |α* − 1/L| over starts and depths",
+        threshold=Threshold(high=0.05),
+        samples=read(predicted("holds"), exponent_error, max, by_optimizer),
+    ),
+    Claim(
+        key="G.null",
+        statement="In the same trainings the ansatz says more than geometry: turned output gradients fit worse.",
+        statistic="least distance of the residual from the structural null, in its standard deviations",
+        threshold=Threshold(low=3.0),
+        samples=read(predicted("holds"), beyond_null, min, by_optimizer),
+    ),
+    Claim(
+        key="G.fails",
+        statement="Where theory predicts that imbalance stays, the ansatz with 1/L does not hold at the end.",
+        statistic="smallest residual at α = 1/L over starts and depths",
+        threshold=Threshold(low=ALLOWED),
+        samples=read(predicted("fails"), residual, min, by_cell),
+    ),
+    Claim(
+        key="G.silent",
+        statement="Where theory says nothing of the end, this is what is found.",
+        statistic="largest residual at α = 1/L over starts and depths",
+        threshold=Threshold(high=ALLOWED),
+        samples=read(predicted("silent"), residual, max, by_cell),
+        role="control",
+    ),
+    Claim(
+        key="G.clock",
+        statement="With steps along the gradient the imbalance of the start falls as e^{−2λt}, momentum counted in t.",
+        statistic="rate of the largest ‖D_l‖ over 2λt, the run furthest from 1",
+        threshold=Threshold(0.9, 1.1),
+        samples=read(
+            follows_the_clock, clock_ratio, lambda values: max(values, key=lambda v: abs(v - 1)), by_optimizer
+        ),
+    ),
+    Claim(
+        key="G.moves",
+        statement="Without decay adaptive steps change the imbalance of the start.",
+        statistic="largest |log ‖D_l(T)‖/‖D_l(0)‖| over pairs of layers; its smallest over starts and depths",
+        threshold=Threshold(low=0.1),
+        samples=read(_adaptive_without_decay, moved, min, by_optimizer),
+    ),
+    Claim(
+        key="G.coupled",
+        statement="Adam with coupled decay, its rate falling to zero, ends with the ansatz from unbalanced starts.",
+        statistic="largest residual at α = 1/L over starts, λ = 0.01",
+        threshold=Threshold(high=1e-3),
+        samples=read(_coupling("adam"), residual, max, by_depth),
+    ),
+    Claim(
+        key="G.decoupled",
+        statement="Adam with decoupled decay (AdamW) does not, from the same starts with the same rates.",
+        statistic="smallest residual at α = 1/L over starts, λ = 0.01",
+        threshold=Threshold(low=ALLOWED),
+        samples=read(_coupling("adamw"), residual, min, by_depth),
+    ),
+)
