@@ -9,6 +9,7 @@ from ansatzlab.measurement.seeds import Exact, LossGradient, Output, Signs
 from ansatzlab.sweeps.grid import grid
 from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.sweeps.sweep import sweep
+from ansatzlab.sweeps.task import TaskSpec
 from ansatzlab.verification import Report, verify
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "Report",
     "RunSpec",
     "Signs",
+    "TaskSpec",
     "__version__",
     "grid",
     "measure",

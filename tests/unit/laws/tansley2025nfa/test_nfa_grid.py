@@ -134,9 +134,9 @@ def test_the_heat_map_has_a_cell_for_each_decay_with_the_prediction_in_it():
     gaussian = next(panel for panel in heat_map.panels if panel.title == "start: gaussian")
     assert gaussian.columns == ("0", "0.01")
     marks = dict(zip(gaussian.rows, gaussian.marks, strict=True))
-    assert marks["gd"] == ("✗", "✓")
-    assert marks["adam"] == ("·", "✓")
-    assert marks["adamw"] == ("·", "✗")
+    assert [mark.split()[0] for mark in marks["gd"]] == ["✗", "✓"]
+    assert [mark.split()[0] for mark in marks["adam"]] == ["·", "✓"]
+    assert [mark.split()[0] for mark in marks["adamw"]] == ["·", "✗"]
 
 
 def test_the_worst_run_of_a_seed_decides():
