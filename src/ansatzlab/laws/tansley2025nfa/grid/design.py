@@ -15,7 +15,7 @@ GRID = "grid"
 OPTIMIZERS: dict[str, dict[str, object]] = {
     "gd": {"learning_rate": {"fraction": 0.9}},
     "sgd": {"learning_rate": {"fraction": 0.25}, "batch_size": 64},
-    "heavy_ball": {"learning_rate": {"fraction": 0.4}},
+    "heavy_ball": {"learning_rate": {"fraction": 0.1}},
     "adam": {"learning_rate": 0.003},
     "rmsprop": {"learning_rate": 0.001},
     "adamw": {"learning_rate": 0.003},
@@ -34,8 +34,10 @@ STARTS = {
 }
 """The initial weights by name."""
 
-SYNTHETIC = DataSpec(name="low_rank_linear", options={"noise": 0.1})
-"""The second data set: a linear teacher of rank three with noise."""
+SYNTHETIC = DataSpec(
+    name="low_rank_linear", options={"output_dim": 8, "spectrum": (1.0, 0.85, 0.7, 0.55, 0.4, 0.3), "noise": 0.1}
+)
+"""The second data set: a linear teacher of rank six with noise. With rank three no score is 3 sd beyond the null."""
 
 T = TypeVar("T")
 Names = Annotated[tuple[str, ...], *ONE_OR_MORE]

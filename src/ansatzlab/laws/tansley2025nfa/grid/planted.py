@@ -12,7 +12,7 @@ from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.training.dynamics import Optimizer
 
 EIGENVALUES = np.array([16.0, 4.0, 1.0])
-FLOW_TIME = 250.0
+FLOW_TIME = 140.0
 """How long a planted training flowed, momentum counted."""
 
 
@@ -41,9 +41,9 @@ def _run(spec: RunSpec, truth: bool) -> Rows:
     time = FLOW_TIME / (10 if dynamics.options else 1)
     rows: Rows = []
     for snapshot in range(2):
-        norm = (1e-15 if balanced_start else 20.0) * (_kept(dynamics, truth) if snapshot else 1.0)
+        norm = (1e-15 if balanced_start else 2.2) * (_kept(dynamics, truth) if snapshot else 1.0)
         for layer in range(1, 4):
-            exponent = law_exponent(3, layer) * (1 if holds == truth else 4)
+            exponent = law_exponent(3, layer) * (1 if holds == truth else 2)
             rows.append(
                 {
                     "snapshot": snapshot,
@@ -53,7 +53,7 @@ def _run(spec: RunSpec, truth: bool) -> Rows:
                     "weight_norm": 2.0,
                     "imbalance_norm": norm if layer < 3 else None,
                     "stationarity": 1e-8 if coupled else None,
-                    "null_residual": 0.5 if truth else 0.0,
+                    "null_residual": 0.5 if truth else 0.22,
                     "null_residual_sd": 0.05,
                     **spectrum_columns(EIGENVALUES, EIGENVALUES**exponent),
                 }

@@ -38,7 +38,8 @@ def predict(run: Run) -> Prediction:
         (`expected_imbalance`); the ansatz holds up to a relative imbalance of 0.05 and fails from 0.25 on. Adaptive
         steps with coupled decay: it holds where the end is so nearly stationary that no more than 0.05 of imbalance is
         possible (`certified_imbalance`); theory is silent elsewhere. Adaptive steps with decoupled decay: it fails, as
-        nothing drives the imbalance to zero. Adaptive steps without decay: silent.
+        nothing drives the imbalance to zero. Adaptive steps without decay: silent. So it is of a run that did not
+        finish.
 
     Args:
         run: A run of the grid.
@@ -49,6 +50,8 @@ def predict(run: Run) -> Prediction:
     Source:
         Derived in docs/devdocs/balance.md.
     """
+    if run.failure:
+        return "silent"
     name = optimizer_of(run)
     if name not in ADAPTIVE:
         expected = expected_imbalance(run)
