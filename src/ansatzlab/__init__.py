@@ -10,11 +10,13 @@ from ansatzlab.sweeps.grid import grid
 from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.sweeps.sweep import sweep
 from ansatzlab.sweeps.task import TaskSpec
+from ansatzlab.training.account import BalanceAccount
 from ansatzlab.verification import Report, verify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BalanceAccount",
     "Exact",
     "LayerMeasurement",
     "LossGradient",

@@ -23,7 +23,7 @@ from ansatzlab.training.objective import LinearSquareLoss
 SMALL = {
     "depth": 3,
     "width": 4,
-    "points": [[0.2, 0.2], [0.1, 0.2]],
+    "points": [[0.1, 0.2], [0.05, 0.2]],
     "noise": 0.5,
     "size": 40,
     "input_dim": 5,
@@ -31,7 +31,7 @@ SMALL = {
     "batch_size": 4,
     "replicas": 2,
     "burn_in": 6.0,
-    "average": 10.0,
+    "average": 20.0,
 }
 
 
@@ -73,7 +73,7 @@ def test_a_training_reports_the_floor_of_every_point_and_pair() -> None:
     rows = list(train_to_floor(seed=0, **SMALL))
     assert [(row["snapshot"], row["layer_index"]) for row in rows] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     for row in rows:
-        assert row["step"] == 150 + 250
+        assert row["step"] == 300 + 1000
         assert row["floor_error"] < 0.05
         assert row["floor"] == pytest.approx(row["floor_predicted"], rel=0.05)
     assert rows[2]["floor"] / rows[0]["floor"] == pytest.approx(0.5, abs=0.15)

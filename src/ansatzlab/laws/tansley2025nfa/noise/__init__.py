@@ -1,0 +1,1 @@
+"""The noise floor: where the balance of stochastic descent with decay ends."""
