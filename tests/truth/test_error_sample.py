@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from ansatzlab.measurement import sample as sample_module
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.sample import HASHES, MOST, RunningSample, bound, hashes
 from ansatzlab.measurement.seeds import Signs
@@ -71,12 +72,55 @@ def errors(scale, outputs, dtype, *, centered=False):
 
 
 @pytest.mark.parametrize("outputs", [5, 20])
-@pytest.mark.parametrize("scale", [1e-60, 1e-25, 1e-10, 1e11, 1e25, 1e60])
+@pytest.mark.parametrize("scale", [1e-60, 1e-25, 1e-10, 1e-7, 1e7, 1e11, 1e25, 1e60])
 @pytest.mark.parametrize("centered", [False, True])
 def test_an_error_does_not_depend_on_the_scale_of_the_outputs(outputs, scale, centered):
     wanted = errors(1.0, outputs, torch.float64, centered=centered)
     assert min(wanted) > 1e-3
     assert errors(scale, outputs, torch.float64, centered=centered) == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("outputs", [5, 20])
+@pytest.mark.parametrize("centered", [False, True])
+def test_nor_on_whether_some_outputs_gradients_are_kept_in_single_precision(outputs, centered, monkeypatch):
+    """Scales around the smallest that are: every output's gradients count, and each is kept in a dtype of its own."""
+    scales = torch.logspace(-7, -5, outputs, dtype=torch.float64)[torch.arange(outputs).roll(1)]
+    model, batches = Scaled(perceptron(4, 8, outputs), scales), gaussian(50, 4).split(17)
+
+    def read():
+        layer = measure(model, batches, check="never")["net.0"]
+        return layer.sums.sample.dtype, layer.alignment(0.5, centered=centered).error
+
+    dtype, error = read()
+    assert dtype == torch.float64
+    monkeypatch.setattr(sample_module, "SINGLE", (math.inf, 0.0))
+    dtype, wanted = read()
+    assert dtype == torch.float64
+    assert wanted > 1e-3
+    assert error == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [(1.0, torch.float32), (1e-8, torch.float64), (1e8, torch.float64)])
+def test_gradients_of_a_float64_network_are_kept_in_single_precision_where_it_holds_them(scale, dtype):
+    layer = measure(Scaled(perceptron(4, 8, 5), scale), [gaussian(50, 4)], check="never")["net.0"]
+    assert layer.sums.sample.rows.dtype == dtype
+
+
+@pytest.mark.parametrize("width", [3, 1], ids=["rows", "squares"])
+def test_parts_of_different_scales_merge_without_loss(width):
+    gradients = gaussian(6, 2, 1, width)
+
+    def part(scale):
+        sample = RunningSample(directions=1)
+        sample.begin(6, 2, MOST)
+        sample.add(scale * gradients, 0)
+        sample.close(6, None)
+        return sample.finish()
+
+    ones = torch.ones(1, width, 1, dtype=torch.float64)
+    merged = (part(1.0) + part(1e-70)).quadratic(ones, ones[:, :1])
+    wanted = gradients.sum((2, 3)).square().sum(1) if width > 1 else gradients.square().sum((1, 2, 3))
+    torch.testing.assert_close(merged, torch.cat([wanted, 1e-140 * wanted]), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize(("scale", "outputs"), [(1e-30, 5), (1e-13, 20), (1e15, 20), (1e25, 5)])
@@ -133,11 +177,11 @@ def test_an_error_does_not_follow_the_order_of_the_data():
 
 def kept(sizes, most):
     """The places that are kept of batches of these sizes."""
-    sample = RunningSample()
+    sample = RunningSample(directions=1)
     for size in sizes:
-        sample.choose(size, most)
-        sample.add(torch.ones(size, 1, 1, 2), 0, 1, as_rows=True)
-        sample.close(size, 1, None)
+        sample.begin(size, 1, most)
+        sample.add(torch.ones(size, 1, 1, 2), 0)
+        sample.close(size, None)
     return sample.finish()
 
 

@@ -1,5 +1,7 @@
 """From weights and sums to the spectrum that everything is read from, and to the standard error of what is read."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -29,15 +31,16 @@ def decompose_sums(
         The spectrum, and the frame that errors are read in: single precision is enough for it, and ``λ/λ_1`` stands for
         λ, since read-outs do not depend on the scale of the AGOP.
     """
-    factor = sums.mean_factor()
-    if factor is not None and not centered:
-        spectrum, frame = decompose(weight, factor=factor, gradient_dtype=gradient_dtype)
-    else:
-        gram, rounding = sums.mean_gram(centered=centered), 0.0
-        if centered:
-            summands = max(gram.shape[-1], sums.examples)
-            rounding = rounding_cut(summands, gradient_dtype) * float(sums.mean_gram().norm())
+    if centered:
+        summands = max(sums.second_moment.shape[-1], sums.examples)
+        rounding = rounding_cut(summands, gradient_dtype) * float(sums.mean_gram().norm())
+        gram = sums.mean_gram(centered=True)
         spectrum, frame = decompose(weight, gram=gram, gradient_dtype=gradient_dtype, gram_rounding=rounding)
+    elif sums.is_factor:
+        spectrum, frame = decompose(weight, factor=sums.mean_factor(), gradient_dtype=gradient_dtype)
+    else:  # of the sum itself, which takes no copy of it; only its scale is another
+        spectrum, frame = decompose(weight, gram=sums.second_moment, gradient_dtype=gradient_dtype)
+        spectrum = replace(spectrum, eigenvalues=spectrum.eigenvalues / sums.weight_total)
     largest = frame.eigenvalues.max()
     relative = frame.eigenvalues / largest if largest > 0 else frame.eigenvalues
     return spectrum, Eigenframe(frame.transform.float(), relative.float(), frame.ones.float())
@@ -70,8 +73,9 @@ def standard_error(
         they share random signs, whose part in the error no example then tells.
 
     Precision:
-        About 1e-6, at any scale of a float64 network's gradients. In float32 those of a layer with more of them an
-        example than it has outputs are squared, so the largest must lie within 1e-15 to 1e19, or the error is nan.
+        About 1e-6, at any scale of a float64 network's gradients. Of a float32 network, those of a layer with more of
+        them an example than it has outputs are squared, so the largest must lie within 1e-15 to 1e19, or the error is
+        nan.
 
     Source:
         Derived in docs/devdocs/errors.md.
@@ -79,7 +83,8 @@ def standard_error(
     sample = sums.sample
     if sample is None or len(sample.places) < FEWEST or not sample.is_in_range or not is_sampled_by_example(seeds):
         return float("nan")
-    # At the scale of the AGOP, so that no product leaves the range of float32.
-    images = frame.transform.double() / spectrum.eigenvalues[0] ** 0.5
+    # At the scale of the AGOP, so that no product leaves the range of float32; in two steps, so that no factor does.
+    root = float(spectrum.eigenvalues[0]) ** 0.25
+    images = frame.transform.to(sample.dtype) / root / root
     influences = sums.influences(images, gradient, centered=centered)
     return float((influences.square().mean() / sums.examples).sqrt())

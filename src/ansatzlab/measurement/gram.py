@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ansatzlab.errors import InputError
 from ansatzlab.linalg.psd import triangular_factor
-from ansatzlab.measurement.sample import ExampleSample, RunningSample, capacity, fits_as_rows
+from ansatzlab.measurement.sample import ExampleSample, RunningSample, capacity
 
 Accumulation = Literal["gram", "factor"]
 
@@ -157,21 +157,20 @@ class RunningSums:
         self._waiting: list[Tensor] = []
         self._by_output: Tensor | None = None
         self._weights: Tensor | None = None
-        self._positions = 0
         self._weight_total = self._position_total = 0.0
         self._examples = 0
-        self._sample = RunningSample() if sample else None
+        self._sample = RunningSample(directions) if sample else None
 
     def begin(self, shape: tuple[int, int, int, int], weights: Float[Tensor, " n"] | None) -> None:
         """Begin a batch: (examples, positions, blocks, outputs) of the gradients to come, and the example weights."""
         examples, positions, groups, width = shape
-        self._weights, self._positions = weights, positions
+        self._weights = weights
         self._examples += examples
         total = float(examples) if weights is None else float(weights.double().sum())
         self._weight_total += total
         self._position_total += total * positions
         if self._sample is not None:
-            self._sample.choose(examples, capacity(self._directions, positions, groups, width))
+            self._sample.begin(examples, positions, capacity(self._directions, positions, groups, width))
 
     def add(self, gradients: Float[Tensor, "n s g o"], direction: int) -> None:
         """Add the gradients of one direction at one use of the layer; the uses of a module count as positions."""
@@ -187,13 +186,12 @@ class RunningSums:
             self._by_output[direction] += torch.einsum("gro,r->go", rows.double(), weights.reshape(-1))
             self._gather(rows, weights.reshape(-1, 1).sqrt())
         if self._sample is not None:
-            as_rows = fits_as_rows(self._directions, self._positions, width)
-            self._sample.add(gradients, direction, self._directions, as_rows=as_rows)
+            self._sample.add(gradients, direction)
 
     def close(self, size: int) -> None:
         """End the batch."""
         if self._sample is not None:
-            self._sample.close(size, self._positions, self._weights)
+            self._sample.close(size, self._weights)
 
     @property
     def finite(self) -> bool:

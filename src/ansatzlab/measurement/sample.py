@@ -13,6 +13,10 @@ FEWEST, USUAL, MOST = 16, 64, 512
 """How many examples are kept, depending on how much one of them takes. A standard error from 50 examples with heavy
 tails is itself 30 to 50 % off, so that its intervals cover too little; more are kept where that is cheap."""
 
+SINGLE = (2.0**-20, 2.0**20)
+"""Gradients whose largest number lies between these are kept in single precision: it holds their squares, and what
+those are multiplied with."""
+
 
 @dataclass(frozen=True)
 class ExampleSample:
@@ -20,7 +24,8 @@ class ExampleSample:
 
     Conventions:
         Kept are the examples whose places have the smallest hashes: unlike every k-th, they follow no order that the
-        data have, and samples can be merged. Gradients have the layer's dtype, at least float32.
+        data have, and samples can be merged. Gradients are kept in float32, as good as the frame that errors are read
+        in; all of a float64 network in float64 if those of one direction in one batch are out of `SINGLE`.
 
     Attributes:
         rows: Output gradients of each kept example as rows, zero rows behind them, shape (m, q, g, o); or None.
@@ -42,8 +47,7 @@ class ExampleSample:
 
     def quadratic(self, images: Float[Tensor, "g o k"], matrix: Float[Tensor, "g k k"]) -> Float[Tensor, " m"]:
         """Return ``⟨E, Tᵀ S_x T⟩`` for every kept example, S_x the second moment of its output gradients."""
-        dtype = self.directional().dtype
-        images, matrix = images.to(dtype), matrix.to(dtype)
+        images, matrix = images.to(self.dtype), matrix.to(self.dtype)
         if self.rows is None:
             assert self.squares is not None
             return torch.einsum("mgop,gop->m", self.squares, images @ matrix @ images.mT)
@@ -57,8 +61,13 @@ class ExampleSample:
         return found
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the gradients."""
+        return self.directional().dtype
+
+    @property
     def is_in_range(self) -> bool:
-        """Whether the largest numbers are finite, and so large that what underflowed does not matter."""
+        """Whether the largest numbers are finite, and so large that what underflowed in float32 does not matter."""
         kept = self.squares if self.rows is None else self.rows
         assert kept is not None
         info = torch.finfo(kept.dtype)
@@ -131,8 +140,8 @@ class ExampleSample:
 def _joined(first: Float[Tensor, "m q g o"], second: Float[Tensor, "k p g o"]) -> Float[Tensor, "_m _q g o"]:
     """Join rows of examples with different numbers of positions: zero rows change nothing."""
     longest = max(first.shape[1], second.shape[1])
-    padded = [torch.nn.functional.pad(part, (0, 0, 0, 0, 0, longest - part.shape[1])) for part in (first, second)]
-    return torch.cat(padded)
+    missing = [(part, longest - part.shape[1]) for part in (first, second)]
+    return torch.cat([torch.nn.functional.pad(part, (0, 0, 0, 0, 0, few)) if few else part for part, few in missing])
 
 
 def hashes(places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
@@ -170,65 +179,84 @@ def fits_as_rows(directions: int, positions: int, width: int) -> bool:
 class RunningSample:
     """A sample that grows while batches pass."""
 
-    def __init__(self) -> None:
-        """Begin empty, keeping every example."""
+    def __init__(self, directions: int) -> None:
+        """Begin empty, keeping every example.
+
+        Args:
+            directions: How many directions in output space are differentiated.
+        """
+        self._directions = directions
         self._kept: ExampleSample | None = None
         self._below = HASHES
         self._seen = 0
-        self._begin()
+        self._empty()
 
-    def _begin(self) -> None:
-        self._places = torch.zeros(0, dtype=torch.int64)
-        self._rows: list[Tensor] = []
+    def _empty(self) -> None:
+        self._places, self._positions, self._filled = torch.zeros(0, dtype=torch.int64), 0, 0
+        self._rows: Tensor | None = None
         self._squares: Tensor | None = None
         self._by_output: Tensor | None = None
 
-    def choose(self, size: int, most: int) -> None:
+    def begin(self, size: int, positions: int, most: int) -> None:
         """Choose the examples of the next batch, making room first: of all data, those of the smallest hashes."""
         places = torch.arange(self._seen, self._seen + size)
         kept = torch.zeros(0, dtype=torch.int64) if self._kept is None else self._kept.places
         self._below = min(self._below, bound(torch.cat([kept, places]), most))
         if self._kept is not None:
             self._kept = self._kept.thinned(self._below)
+        self._positions = positions
         self._places = (hashes(places) < self._below).nonzero()[:, 0]
 
-    def add(self, gradients: Float[Tensor, "n s g o"], direction: int, directions: int, *, as_rows: bool) -> None:
-        """Add one direction's gradients at one use of the layer."""
+    def add(self, gradients: Float[Tensor, "n s g o"], direction: int) -> None:
+        """Add one direction's gradients at one use of the layer; directions come one after the other."""
         if not len(self._places):
             return
         rows = gradients[self._places.to(gradients.device)]
-        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        if as_rows:
-            self._rows.append(rows)
-        else:
-            each = rows.movedim(2, 1)
-            if self._squares is None:
-                self._squares = rows.new_zeros((*each.shape[:2], each.shape[-1], each.shape[-1]))
-            flat = each.flatten(0, 1)
-            self._squares.flatten(0, 1).baddbmm_(flat.mT, flat)
-        if self._by_output is None:
-            self._by_output = rows.new_zeros((len(rows), directions, *rows.shape[2:]))
+        rows = rows.to(torch.float32 if rows.dtype != torch.float64 or _fits_single(rows) else torch.float64)
+        examples, positions, groups, width = rows.shape
+        if fits_as_rows(self._directions, self._positions, width):
+            self._rows = _begun(self._rows, rows, (examples, self._directions * self._positions, groups, width))
+            self._rows[:, self._filled : self._filled + positions] = rows
+            self._filled += positions
+            return
+        self._squares = _begun(self._squares, rows, (examples, groups, width, width))
+        flat = rows.movedim(2, 1).flatten(0, 1).to(self._squares.dtype)
+        self._squares.flatten(0, 1).baddbmm_(flat.mT, flat)
+        self._by_output = _begun(self._by_output, rows, (examples, self._directions, groups, width))
         self._by_output[:, direction] += rows.sum(1)
 
-    def close(self, size: int, positions: int, weights: Float[Tensor, " n"] | None) -> None:
+    def close(self, size: int, weights: Float[Tensor, " n"] | None) -> None:
         """End the batch."""
-        if self._by_output is not None:
-            rows = torch.cat(self._rows, dim=1) if self._rows else None
-            one_position = rows is not None and rows.shape[1] == self._by_output.shape[1]
-            places = self._places
+        places, rows = self._places, self._rows
+        if rows is not None or self._squares is not None:
+            if rows is not None and self._positions > 1:
+                self._by_output = rows.reshape(len(rows), self._directions, self._positions, *rows.shape[2:]).sum(2)
             found = ExampleSample(
                 rows=rows,
                 squares=self._squares,
-                by_output=None if one_position else self._by_output,
+                by_output=self._by_output,
                 weights=torch.ones(len(places), dtype=torch.float64) if weights is None else weights[places].double(),
-                positions=torch.full_like(places, positions),
+                positions=torch.full_like(places, self._positions),
                 places=places + self._seen,
                 below=self._below,
             )
             self._kept = found if self._kept is None else self._kept + found
         self._seen += size
-        self._begin()
+        self._empty()
 
     def finish(self) -> ExampleSample | None:
         """Return the sample."""
         return self._kept
+
+
+def _fits_single(rows: Float[Tensor, "m s g o"]) -> bool:
+    """Whether gradients, or all that matters of them, can be kept in single precision."""
+    largest = float(rows.abs().amax()) if rows.numel() else 0.0
+    return largest == 0 or SINGLE[0] <= largest <= SINGLE[1]
+
+
+def _begun(total: Tensor | None, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a sum that these rows can be added to: zeros, or what there was, in their dtype if that is the wider."""
+    if total is None:
+        return rows.new_zeros(shape)
+    return total.to(torch.promote_types(total.dtype, rows.dtype))

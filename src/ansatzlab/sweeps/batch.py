@@ -70,12 +70,13 @@ def stack_key(spec: Spec) -> str | None:
 def run_batch(batch: Batch) -> Rows:
     """Execute the runs of a batch and return the rows of all of them.
 
-    If anything but divergence stops a stack, its runs are executed one by one, so that only the one at fault fails.
+    If anything but divergence stops a stack, its runs are executed one by one, so that only the one at fault fails. The
+    others then say in the column ``error`` why they were not stacked, although they finished.
     """
-    trainings = [spec for spec in batch.specs if isinstance(spec, RunSpec)]
+    reason: str | None = None
     if len(batch.specs) > 1:
         try:
-            return run_stack(trainings)
-        except Exception:  # whatever it is, the run at fault raises it again by itself, and that is recorded
-            pass
-    return [row for spec in batch.specs for row in run(spec)]
+            return run_stack([spec for spec in batch.specs if isinstance(spec, RunSpec)])
+        except Exception as error:  # whatever it is, the run at fault raises it again by itself, and that is recorded
+            reason = f"not stacked: {type(error).__name__}: {error}"
+    return [{**row, "error": row["error"] or reason} for spec in batch.specs for row in run(spec)]

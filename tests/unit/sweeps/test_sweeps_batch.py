@@ -1,14 +1,18 @@
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from random import Random
 
 import pytest
 import torch
 from torch import Tensor
 
+from ansatzlab.cli.listing import list_runs
 from ansatzlab.linalg.spectrum import Spectrum
 from ansatzlab.measurement.run import measure
 from ansatzlab.models.init import initialize
+from ansatzlab.store.parquet import Store
+from ansatzlab.sweeps import batch as batch_module
 from ansatzlab.sweeps import observe
 from ansatzlab.sweeps import run as run_module
 from ansatzlab.sweeps.batch import Batch, plan_batches, run_batch, stack_key
@@ -274,9 +278,41 @@ def test_one_that_cannot_be_run_does_not_take_the_others_with_it(bad: RunSpec, m
     for each in calm:
         ours = rows_of(rows, each.run_id)
         assert {(row["status"], row["stacked"]) for row in ours} == {("finished", 0.0)}
+        [why] = {str(row["error"]) for row in ours}
+        assert why.startswith(f"not stacked: {message or 'RuntimeError: stack expects each tensor to be equal size'}")
     [*_, last] = rows_of(rows, bad.run_id)
     assert last["status"] == ("finished" if message is None else "failed")
     assert message is None or str(last["error"]).startswith(message)
+
+
+def memory_is_short(*_: object) -> Rows:
+    raise MemoryError("not enough for three")
+
+
+def test_runs_of_a_stack_that_was_given_up_say_why_and_are_otherwise_as_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the store as well, where `ansatz runs` reads it; a run that diverged by itself keeps its own reason."""
+    wild, calm = spec(9, dynamics=decayed(GD, 1e5, 0.0)), mixed()[:2]
+    monkeypatch.setattr(batch_module, "run_stack", memory_is_short)
+    batch = Batch((*calm, wild))
+    rows = run_batch(batch)
+    assert {row["error"] for each in calm for row in rows_of(rows, each.run_id)} == {
+        "not stacked: MemoryError: not enough for three"
+    }
+    for each in calm:
+        assert_same_rows([{**row, "error": None} for row in rows_of(rows, each.run_id)], run(each))
+    assert_same_rows(rows_of(rows, wild.run_id), run(wild))
+    store = Store.open(tmp_path / "store")
+    store.write(batch.run_ids, rows)
+    listed = {row["run_id"]: row for row in list_runs(store.table())}
+    assert {(listed[each.run_id]["status"], listed[each.run_id]["error"]) for each in calm} == {
+        ("finished", "not stacked: MemoryError: not enough for three")
+    }
+
+
+def test_runs_that_nobody_meant_to_stack_say_nothing() -> None:
+    assert {row["error"] for row in run_batch(Batch((spec(),)))} == {None}
 
 
 # --- what is seen is what the measurement sees ---------------------------------------------------------------------
