@@ -4,6 +4,7 @@ from ansatzlab.measurement.layer import LayerMeasurement
 from ansatzlab.measurement.outputs import Outputs
 from ansatzlab.measurement.reference import reference_agop
 from ansatzlab.measurement.result import Measurement
+from ansatzlab.measurement.rivals import rivals
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.seeds import Exact, LossGradient, Output, Signs
 from ansatzlab.sweeps.grid import grid
@@ -31,6 +32,7 @@ __all__ = [
     "grid",
     "measure",
     "reference_agop",
+    "rivals",
     "sweep",
     "verify",
 ]

@@ -178,15 +178,21 @@ def structural_null(layer: LayerMeasurement, alignment: Alignment, criteria: Cri
             spectrum, _ = decompose(weight, factor=turned, gradient_dtype=layer.gradient_dtype)
         values.append(spectrum.alignment(convention.exponent, convention.comparator))
         residuals.append(spectrum.residual(convention.exponent))
-    spread = stdev(residuals)
+    mean, sd = _moments(values)
+    residual_mean, residual_sd = _moments(residuals)
     return StructuralNull(
-        mean=fmean(values),
-        sd=stdev(values),
-        residual_mean=fmean(residuals),
-        residual_sd=spread,
+        mean=mean,
+        sd=sd,
+        residual_mean=residual_mean,
+        residual_sd=residual_sd,
         draws=criteria.draws,
-        z=(fmean(residuals) - alignment.residual) / spread if spread else float("nan"),
+        z=(residual_mean - alignment.residual) / residual_sd if residual_sd else math.nan,
     )
+
+
+def _moments(values: list[float]) -> tuple[float, float]:
+    """Return mean and standard deviation; nan of scores that do not exist."""
+    return (math.nan, math.nan) if any(map(math.isnan, values)) else (fmean(values), stdev(values))
 
 
 def _weigh(alignment: Alignment, null: StructuralNull, criteria: Criteria) -> tuple[Word, str]:

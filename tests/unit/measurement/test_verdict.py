@@ -16,7 +16,7 @@ from ansatzlab.linalg.spectrum import ansatz_spectrum
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.seeds import Signs
-from ansatzlab.measurement.verdict import Criteria, judge
+from ansatzlab.measurement.verdict import Criteria, judge, structural_null
 from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.init import initialize
 
@@ -315,3 +315,11 @@ def test_the_default_criteria_are_those_that_the_documentation_names():
 def test_criteria_that_judge_nothing_are_refused(arguments):
     with pytest.raises(InputError, match=r"wanted at least two draws, a residual in \[0, 1\) and a finite z"):
         Criteria(**arguments)
+
+
+def test_a_null_of_scores_that_do_not_exist_is_nan():
+    """The centred AGOP of a last layer is zero: there is nothing to turn."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)).double()
+    layer = measure(model, gaussian(20, 4))["2"]
+    null = structural_null(layer, layer.read(Convention(exponent=0.5, centered=True)), Criteria())
+    assert all(map(math.isnan, (null.mean, null.sd, null.z)))

@@ -1,0 +1,1 @@
+"""FACT: what the weights of a network are where the penalised loss is stationary."""
