@@ -18,6 +18,7 @@ from rich.table import Table
 
 from ansatzlab import __version__
 from ansatzlab.cli.console import ERROR, Outcome, Output, exit_codes, finish
+from ansatzlab.cli.counterexample import counterexample_command
 from ansatzlab.cli.measurement import measure_command
 from ansatzlab.cli.progress import live
 from ansatzlab.cli.runs import runs_command
@@ -119,6 +120,7 @@ def report_command(
 app.command("measure")(measure_command)
 app.command("sweep")(sweep_command)
 app.command("runs")(runs_command)
+app.command("counterexample")(counterexample_command)
 
 
 @app.command("laws")

@@ -1,0 +1,1 @@
+"""Networks that fit their data and disobey the neural feature ansatz: known families, and a search for more."""

@@ -1,0 +1,1 @@
+"""Nonlinear networks that fit their data and disobey the law."""
