@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from ansatzlab.data.archive import read_npz
 from ansatzlab.data.dataset import Dataset, subsample
+from ansatzlab.data.images import fashion_mnist, mnist
+from ansatzlab.data.modular import modular
 from ansatzlab.data.shipped import diabetes, digits, flights, linnerud
 from ansatzlab.data.synthetic import low_rank_linear, multi_index
 from ansatzlab.errors import InputError, UnknownNameError
@@ -29,9 +31,12 @@ def fixed(read: Callable[[], Dataset]) -> Source:
 SOURCES: dict[str, Source] = {
     "diabetes": fixed(diabetes),
     "digits": fixed(digits),
+    "fashion_mnist": fixed(fashion_mnist),
     "flights": fixed(flights),
     "linnerud": fixed(linnerud),
     "low_rank_linear": low_rank_linear,
+    "mnist": fixed(mnist),
+    "modular": modular,
     "multi_index": multi_index,
 }
 """Data sets by name."""

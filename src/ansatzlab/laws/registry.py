@@ -4,12 +4,19 @@ from ansatzlab.errors import UnknownNameError
 from ansatzlab.laws.beaglehole2024alignment import law as beaglehole2024alignment
 from ansatzlab.laws.boixadsera2025fact import law as boixadsera2025fact
 from ansatzlab.laws.law import Law
+from ansatzlab.laws.mallinar2024grokking import law as mallinar2024grokking
 from ansatzlab.laws.radhakrishnan2024nfa import law as radhakrishnan2024nfa
 from ansatzlab.laws.tansley2025nfa import law as tansley2025nfa
 
 LAWS: dict[str, Law] = {
     module.LAW.key: module.LAW
-    for module in (tansley2025nfa, boixadsera2025fact, radhakrishnan2024nfa, beaglehole2024alignment)
+    for module in (
+        tansley2025nfa,
+        boixadsera2025fact,
+        radhakrishnan2024nfa,
+        beaglehole2024alignment,
+        mallinar2024grokking,
+    )
 }
 
 

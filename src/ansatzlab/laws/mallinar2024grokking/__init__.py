@@ -1,0 +1,1 @@
+"""Grokking modular arithmetic: what the published correlations with the AGOP are worth."""

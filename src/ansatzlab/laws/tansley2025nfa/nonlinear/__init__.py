@@ -1,0 +1,1 @@
+"""Nonlinear networks: the ansatz beside its nulls, layer by layer, over training."""
