@@ -80,6 +80,11 @@ def measured_imbalance(run: Run) -> float:
     return max(float(run.column("imbalance_norm", layer)[-1]) / size for layer, size in _sizes(run))
 
 
+def distance_to_stationary(run: Run) -> float:
+    """Return ``max_l ‖g_l + λW_l‖/(λ‖W_l‖)`` at the end."""
+    return max(float(run.column("stationarity", layer)[-1]) for layer in range(1, run.depth + 1))
+
+
 def certified_imbalance(run: Run) -> float:
     """Return a bound on ``max_l ‖D_l‖ / ‖W_l W_lᵀ‖`` at the end, from how nearly stationary the penalised loss is.
 
@@ -87,9 +92,8 @@ def certified_imbalance(run: Run) -> float:
         With ``r_l = g_l + λW_l`` and ``s = max ‖r_l‖/(λ‖W_l‖)``: ``λD_l = W_{l+1}ᵀr_{l+1} − r_l W_lᵀ``, hence
         ``‖D_l‖ ≤ s (‖W_{l+1}‖² + ‖W_l‖²)``.
     """
-    shares = [run.column("stationarity", layer)[-1] for layer in range(1, run.depth + 1)]
     norms = [run.column("weight_norm", layer)[-1] ** 2 for layer in range(1, run.depth + 1)]
-    bounds = [max(shares) * (norms[layer] + norms[layer - 1]) / size for layer, size in _sizes(run)]
+    bounds = [distance_to_stationary(run) * (norms[layer] + norms[layer - 1]) / size for layer, size in _sizes(run)]
     return float(np.max(bounds))
 
 
