@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -139,6 +140,26 @@ def test_the_plan_follows_the_settings(law: Law):
     assert {spec.seed for spec in specs} == {4, 5}
     assert all(isinstance(spec, TaskSpec) and spec.options["hidden"] == [7] for spec in specs)
     assert {spec.identity()["data"] for spec in specs} == {"linnerud"}
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_data_that_cannot_be_used_are_refused_and_a_changed_file_is_another_run(law: Law, tmp_path: Path):
+    with pytest.raises(InputError, match="unknown data set 'nope'"):
+        law.plan("quick", "nope", {})
+    path = tmp_path / "mine.npz"
+    planned = []
+    for scale in (1.0, 2.0):
+        np.savez(path, inputs=scale * np.eye(4), targets=np.eye(4))
+        planned.append(law.plan("quick", str(path), {"hidden": [5], "steps": 100}))
+    assert not {spec.run_id for spec in planned[0]} & {spec.run_id for spec in planned[1]}
+    ((stale, *_), (fresh, *_)) = (run(specs[0]) for specs in planned)
+    assert fresh["status"] == "finished"
+    assert (stale["status"], "the file changed since the run was planned" in stale["error"]) == ("failed", True)
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(InputError, match="unknown activation 'rellu'; did you mean 'relu'"):
+        FACT.plan("quick", "digits", {"activations": "rellu"})
 
 
 def test_scales_must_ascend():

@@ -54,13 +54,14 @@ def at_start(run: Run) -> float:
 
 def remaining_gap(table: pa.Table) -> list[Sample]:
     """Read how far UC-NFC and C-NFC are apart at the end, from the smallest initial weights only."""
-    return [_sample(first, _gap(first)) for first, *_ in _families(table)]
+    return [_failed(family) or _sample(family[0], _gap(family[0])) for family in _families(table)]
 
 
 def scale_effect(table: pa.Table) -> list[Sample]:
     """Read by how much more UC-NFC rises from the smallest initial weights than from the largest."""
     return [
-        _sample(
+        _failed(family)
+        or _sample(
             family[0],
             min(_rise(family[0], layer) - _rise(family[-1], layer) for layer in hidden(family[0])),
             f"weights × {_scale(family[0]):g} against × {_scale(family[-1]):g}",
@@ -71,12 +72,19 @@ def scale_effect(table: pa.Table) -> list[Sample]:
 
 
 def _families(table: pa.Table) -> list[list[Run]]:
-    """Return the finished runs of each seed, from the smallest to the largest initial weights."""
+    """Return the runs of each seed, from the smallest to the largest initial weights."""
     families: dict[int, list[Run]] = {}
     for run in runs_of(table, DESCENT):
-        if not run.failure:
-            families.setdefault(run.seed, []).append(run)
+        families.setdefault(run.seed, []).append(run)
     return [sorted(family, key=_scale) for family in families.values()]
+
+
+def _failed(family: Sequence[Run]) -> Sample | None:
+    """Return that there is no value if a run of the family did not finish: the others are another comparison."""
+    failed = next((run for run in family if run.failure), None)
+    if failed is None:
+        return None
+    return Sample(f"initial weights × {_scale(failed):g}", failed.seed, math.nan, failed.failure)
 
 
 def _sample(run: Run, value: float, condition: str = "") -> Sample:

@@ -7,8 +7,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ansatzlab.errors import InputError
 from ansatzlab.laws.comparison import TASK
 from ansatzlab.laws.law import Budget
-from ansatzlab.sweeps.spec import ONE_OR_MORE, Frozen, Seed
-from ansatzlab.sweeps.task import TaskSpec
+from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, Seed
+from ansatzlab.sweeps.task import TaskSpec, data_options
 
 DESCENT = "alignment-descent"
 
@@ -54,19 +54,21 @@ def plan(design: Design, data: str) -> tuple[TaskSpec, ...]:
         The specs.
 
     Raises:
-        InputError: If the scales are not ascending, or only one.
+        InputError: If the scales are not ascending, or only one, or the data are not usable.
     """
     if len(design.scales) < 2 or sorted(set(design.scales)) != list(design.scales):
         raise InputError(
             f"beaglehole2024alignment: got scales {design.scales}; wanted at least two, from the smallest to the "
             "largest."
         )
-    shared = design.model_dump(mode="json", exclude={"seeds", "scales"})
+    source = DataSpec.of(data)
+    source.load()  # refuses what cannot be used before anything is trained
+    shared = data_options(source) | design.model_dump(mode="json", exclude={"seeds", "scales"})
     return tuple(
         TaskSpec(
             experiment=DESCENT,
             task=TASK,
-            options={"data": data, "activation": "relu", "optimizer": "gd", "scale": scale, **shared},
+            options={"activation": "relu", "optimizer": "gd", "scale": scale, **shared},
             seed=seed,
         )
         for seed in design.seeds

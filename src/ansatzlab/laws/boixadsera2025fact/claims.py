@@ -107,9 +107,10 @@ CLAIMS = (
         key="F.certificate",
         statement="What FACT misses is the penalised gradient seen through W: ‖M − F‖ = ‖Wᵀ(λW + ∂loss/∂W)‖/λ, at any "
         "moment of any training.",
-        statistic="max over time and layers of the difference of the two, over ‖M‖ + the larger",
+        statistic="max over time and layers of the difference of the two, over ‖M‖ + the right one",
         threshold=Threshold(high=1e-10),
         samples=each_run((COUPLED, DECOUPLED), disagreement),
+        role="tautology",
     ),
     Claim(
         key="F.converges",

@@ -4,10 +4,12 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from ansatzlab.errors import UnknownNameError
 from ansatzlab.laws.comparison import TASK
 from ansatzlab.laws.law import Budget
-from ansatzlab.sweeps.spec import ONE_OR_MORE, Frozen, Seed
-from ansatzlab.sweeps.task import TaskSpec
+from ansatzlab.models.mlp import ACTIVATIONS
+from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, Seed
+from ansatzlab.sweeps.task import TaskSpec, data_options
 
 COUPLED = "fact-coupled"
 DECOUPLED = "fact-decoupled"
@@ -56,16 +58,23 @@ def plan(design: Design, data: str) -> tuple[TaskSpec, ...]:
 
     Returns:
         The specs.
+
+    Raises:
+        UnknownNameError: If an activation is unknown.
+        InputError: If the data are not usable.
     """
+    for name in design.activations:
+        if name not in ACTIVATIONS:
+            raise UnknownNameError("activation", name, ACTIVATIONS)
+    source = DataSpec.of(data)
+    source.load()  # refuses what cannot be used before anything is trained
     settings = [
         *((COUPLED, {"activation": activation, "optimizer": "adam"}) for activation in design.activations),
         (DECOUPLED, {"activation": "relu", "optimizer": "adamw"}),
     ]
-    shared = design.model_dump(mode="json", exclude={"seeds", "activations"})
+    shared = data_options(source) | design.model_dump(mode="json", exclude={"seeds", "activations"})
     return tuple(
-        TaskSpec(
-            experiment=experiment, task=TASK, options={"data": data, "schedule": "cosine", **shared, **own}, seed=seed
-        )
+        TaskSpec(experiment=experiment, task=TASK, options={"schedule": "cosine", **shared, **own}, seed=seed)
         for seed in design.seeds
         for experiment, own in settings
     )

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ansatzlab.data.dataset import Dataset
-from ansatzlab.data.registry import load
 from ansatzlab.errors import InputError
 from ansatzlab.laws.comparison import EXPONENTS, column
 from ansatzlab.laws.runs import Row
@@ -23,6 +22,7 @@ from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.verdict import Criteria, structural_null
 from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import MLP
+from ansatzlab.sweeps.spec import DataSpec
 from ansatzlab.training.dynamics import named_dynamics
 from ansatzlab.training.loop import Snapshot, train
 from ansatzlab.training.objective import objective_for
@@ -58,6 +58,7 @@ def train_and_compare(
     *,
     seed: int,
     data: str = "digits",
+    digest: str = "",
     size: int | None = None,
     hidden: Sequence[int] = (64, 64),
     activation: str = "relu",
@@ -78,6 +79,7 @@ def train_and_compare(
     Args:
         seed: Of the initial weights, the batches and the subsample.
         data: The data set.
+        digest: Of a file, its content's hash.
         size: How many of its examples; None, or more than there are, for all.
         hidden: The hidden widths.
         activation: The activation.
@@ -95,12 +97,13 @@ def train_and_compare(
         that is trained on, ``explicit`` (``‖WᵀW − F‖/‖WᵀW‖`` from the full matrices), ``weight_norm``, ``accuracy``.
 
     Raises:
-        InputError: If a setting is not valid.
+        InputError: If a setting is not valid, or the data's file changed.
         DivergedError: If the training stops being finite.
     """
-    dataset = load(data)
+    source = DataSpec(name=data, digest=digest)
+    dataset = source.load()
     if size is not None and size < len(dataset.inputs):
-        dataset = load(data, seed=seed, size=size)
+        dataset = source.model_copy(update={"seed": seed, "size": size}).load()
     if loss not in EXAMPLE_LOSSES:
         raise InputError(f"train_and_compare: got loss={loss!r}; wanted one of {', '.join(EXAMPLE_LOSSES)}.")
     model = MLP([dataset.inputs.shape[1], *hidden, dataset.targets.shape[1]], activation=activation, bias=False)

@@ -63,9 +63,13 @@ def published(run: Run) -> float:
 
 
 def delay(run: Run) -> float:
-    """Return when half of the other pairs are answered right, over when the training pairs are known; nan if never."""
+    """Return when half of the other pairs are answered right, over when the training pairs are known.
+
+    It is nan if either never happens, or the training pairs are known from the start.
+    """
     epochs = run.column("epoch")
-    return when(epochs, run.column("test_accuracy"), HALF) / when(epochs, run.column("accuracy"), MEMORISED)
+    known = when(epochs, run.column("accuracy"), MEMORISED)
+    return when(epochs, run.column("test_accuracy"), HALF) / known if known else math.nan
 
 
 def when(epochs: np.ndarray, shares: np.ndarray, level: float) -> float:

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
-from ansatzlab.data.modular import OPERATIONS
-from ansatzlab.errors import UnknownNameError
+from ansatzlab.data.modular import OPERATIONS, modular
 from ansatzlab.laws.law import Budget
 from ansatzlab.sweeps.spec import ONE_OR_MORE, Frozen, Seed
 from ansatzlab.sweeps.task import TaskSpec
@@ -51,10 +50,10 @@ def plan(design: Design, data: str) -> tuple[TaskSpec, ...]:  # noqa: ARG001 - t
 
     Raises:
         UnknownNameError: If an operation is unknown.
+        InputError: If the modulus is not a prime.
     """
     for operation in design.operations:
-        if operation not in OPERATIONS:
-            raise UnknownNameError("operation", operation, OPERATIONS)
+        modular(prime=design.prime, operation=operation, size=1)  # refuses what has no table
     return tuple(
         TaskSpec(
             experiment=GROKKING,

@@ -6,8 +6,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from ansatzlab.laws.comparison import TASK
 from ansatzlab.laws.law import Budget
-from ansatzlab.sweeps.spec import ONE_OR_MORE, Frozen, Seed
-from ansatzlab.sweeps.task import TaskSpec
+from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, Seed
+from ansatzlab.sweeps.task import TaskSpec, data_options
 
 TRAINED = "nfa-trained"
 
@@ -53,15 +53,21 @@ def plan(design: Design, data: str) -> tuple[TaskSpec, ...]:
 
     Returns:
         The specs.
+
+    Raises:
+        InputError: If the data are not usable.
     """
-    shared = design.model_dump(mode="json", include={"size", "hidden", "steps", "snapshots", "draws"})
+    source = DataSpec.of(data)
+    source.load()  # refuses what cannot be used before anything is trained
+    shared = data_options(source) | design.model_dump(
+        mode="json", include={"size", "hidden", "steps", "snapshots", "draws"}
+    )
     rates = {"gd": design.descent_rate, "adam": design.adam_rate}
     return tuple(
         TaskSpec(
             experiment=TRAINED,
             task=TASK,
             options={
-                "data": data,
                 "activation": "relu",
                 "optimizer": optimizer,
                 "learning_rate": rate,

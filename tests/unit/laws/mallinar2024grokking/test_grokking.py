@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ansatzlab.data.modular import modular
-from ansatzlab.errors import UnknownNameError
+from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.laws.figure import Figure, TextTable
 from ansatzlab.laws.judge import controls, judge_claim
 from ansatzlab.laws.mallinar2024grokking import claims
@@ -43,6 +43,11 @@ def test_every_operation_is_planned_with_every_seed():
 def test_an_unknown_operation_is_refused():
     with pytest.raises(UnknownNameError, match="unknown operation 'pow'"):
         plan(Design(operations=("pow",)), "digits")
+
+
+def test_a_modulus_that_is_not_a_prime_is_refused():
+    with pytest.raises(InputError, match="got prime=60; wanted a prime number"):
+        plan(Design(prime=60), "digits")
 
 
 def test_off_the_diagonal_is_as_the_published_code_has_it():

@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from ansatzlab.errors import InputError
 from ansatzlab.laws.figure import Figure, TextTable
 from ansatzlab.laws.judge import controls, judge, judge_claim
 from ansatzlab.laws.tansley2025nfa.counterexamples.chapter import CHAPTER
@@ -14,6 +17,7 @@ from ansatzlab.laws.tansley2025nfa.counterexamples.design import SEARCH, Design,
 from ansatzlab.laws.tansley2025nfa.counterexamples.tasks import SCORES, measure_family, search_and_compare
 from ansatzlab.laws.tansley2025nfa.law import LAW as WHOLE
 from ansatzlab.store.schema import to_table
+from ansatzlab.sweeps.spec import DataSpec
 
 LAW = replace(WHOLE, chapters=(CHAPTER,))
 TRUTH = CHAPTER.planted(True)
@@ -75,6 +79,28 @@ def test_the_search_takes_the_user_s_data_where_they_have_classes() -> None:
         for data in ("digits", "diabetes")
     ]
     assert chosen == [{"digits"}, {"digits"}]
+
+
+def test_a_file_with_classes_is_searched_and_a_change_of_it_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    ids = []
+    for scale in (1.0, 2.0):
+        np.savez(path, inputs=scale * np.eye(6), targets=np.arange(6) % 2)
+        specs = [spec for spec in plan(Design(), str(path)) if spec.experiment == SEARCH]
+        ids.append({spec.run_id for spec in specs})
+    assert not ids[0] & ids[1]
+    assert {spec.options["digest"] for spec in specs} == {DataSpec.of(str(path)).digest}
+    np.savez(path, inputs=np.eye(6), targets=np.arange(6) % 2)
+    with pytest.raises(InputError, match="the file changed since the run was planned"):
+        next(search_and_compare(seed=0, **specs[0].options))
+
+
+def test_an_unknown_activation_of_the_search_is_refused_and_only_homogeneous_ones_are_balanced() -> None:
+    with pytest.raises(InputError, match="unknown activation 'rellu'; did you mean 'relu'"):
+        plan(Design(search_activation="rellu"), "digits")
+    for activation, balanced in (("relu", {True, False}), ("tanh", {False})):
+        specs = plan(Design(search_activation=activation), "digits")
+        assert {spec.options["balanced"] for spec in specs if spec.experiment == SEARCH} == balanced
 
 
 def test_the_figures_show_every_network_and_leave_out_what_was_not_run() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pydoc_data.topics import topics
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,6 +23,7 @@ from ansatzlab.linalg.similarity import cosine, residual
 from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import MLP
 from ansatzlab.store.schema import to_table
+from ansatzlab.sweeps.spec import DataSpec
 from ansatzlab.training.objective import NetworkLoss, square_loss
 
 TRUTH = CHAPTER.planted(True)
@@ -65,11 +67,29 @@ def test_the_convolutions_see_what_is_installed(fashion, mnist, data, monkeypatc
     assert {spec.options["data"] for spec in specs if spec.experiment == CONVOLUTIONS} == {data}
 
 
-def test_without_images_the_perceptrons_see_the_data_asked_for_and_nothing_is_convolved(monkeypatch):
+def test_without_images_the_perceptrons_see_the_data_asked_for_and_nothing_is_convolved(monkeypatch, tmp_path):
     monkeypatch.setattr(design, "has_fashion_mnist", lambda: False)
     monkeypatch.setattr(design, "has_mnist", lambda: False)
-    specs = plan(DESIGNS["full"], "wine.npz")
-    assert {spec.options["data"] for spec in specs} == {"wine.npz", "text"}
+    path = str(tmp_path / "wine.npz")
+    np.savez(path, inputs=np.eye(3), targets=np.eye(3))
+    specs = plan(DESIGNS["full"], path)
+    assert {spec.options["data"] for spec in specs} == {path, "text"}
+    assert {spec.options.get("digest") for spec in specs} == {DataSpec.of(path).digest, None}
+    with pytest.raises(UnknownNameError, match="unknown data set 'nope'"):
+        plan(DESIGNS["full"], "nope")
+
+
+def test_a_changed_file_is_read_again_and_not_taken_for_the_one_that_was_planned(tmp_path):
+    path = tmp_path / "mine.npz"
+    digests = []
+    for scale in (1.0, 2.0):
+        np.savez(path, inputs=scale * np.eye(3), targets=np.eye(3))
+        digests.append(DataSpec.of(str(path)).digest)
+        inputs, _ = training.examples(str(path), 3, digests[-1])
+        assert inputs.max() == scale
+    tiny = TINY | {"data": str(path), "digest": digests[0], "size": 2}
+    with pytest.raises(InputError, match="the file changed since the run was planned"):
+        next(training.train_measured(seed=0, **tiny, depth=2))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +186,7 @@ def test_convolutions_want_images():
 def test_convolutions_are_measured_in_their_chain(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(12, 784, generator=generator)
-    monkeypatch.setattr(training, "examples", lambda _, size: (images[:size], torch.eye(3)[torch.arange(12) % 3]))
+    monkeypatch.setattr(training, "examples", lambda _, size, __: (images[:size], torch.eye(3)[torch.arange(12) % 3]))
     tiny = TINY | {"data": "mnist", "size": 12, "batch_size": 6, "probe": 4, "snapshots": 2}
     rows = list(training.train_convolutions(seed=0, **tiny, width=2))
     assert [row["layer"] for row in rows[-3:]] == ["conv1", "conv2", "classifier"]

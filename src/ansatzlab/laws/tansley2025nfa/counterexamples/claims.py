@@ -226,6 +226,7 @@ CLAIMS = (
         statistic="accuracy on the examples it was given",
         threshold=Threshold(low=0.95),
         samples=_of(SEARCH, last("accuracy")),
+        role="control",
     ),
     Claim(
         key="C.search-drop",

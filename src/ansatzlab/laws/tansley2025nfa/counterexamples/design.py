@@ -4,10 +4,13 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ansatzlab.data.registry import load
+from ansatzlab.counterexamples.search import HOMOGENEOUS
+from ansatzlab.data.dataset import Dataset
+from ansatzlab.errors import UnknownNameError
 from ansatzlab.laws.law import Budget
-from ansatzlab.sweeps.spec import ONE_OR_MORE, Frozen, Seed
-from ansatzlab.sweeps.task import TaskSpec
+from ansatzlab.models.mlp import ACTIVATIONS
+from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, Seed
+from ansatzlab.sweeps.task import TaskSpec, data_options
 
 ZOO, JITTERED, SEARCH = "zoo", "zoo-jittered", "search"
 """The experiments."""
@@ -30,7 +33,7 @@ class Design(Frozen):
         written_strengths: Strengths at which the descent's limit is written down: it would take too long.
         zoo_jitter: Noise on the inputs of the plateau network.
         search_hidden: Hidden widths of the search.
-        search_activation: Activation of the search.
+        search_activation: Activation of the search; balanced networks are searched for only where it is homogeneous.
         search_accuracy: The least accuracy.
         search_training: Steps of the plain training.
         search_steps: Steps of the search.
@@ -65,19 +68,24 @@ def plan(design: Design, data: str) -> tuple[TaskSpec, ...]:
         The specs.
 
     Raises:
+        UnknownNameError: If the activation of the search is unknown.
         InputError: If the data are not usable.
     """
+    if design.search_activation not in ACTIVATIONS:
+        raise UnknownNameError("activation", design.search_activation, ACTIVATIONS)
     networks: list[tuple[str, dict[str, int | float | bool]]] = []
     networks += [("interference", {"m": m}) for m in design.interference_m]
     networks += [(family, {}) for family in ("plateau", "cancellation", "rare_firing", "non_homogeneous")]
     networks += [("reversed_spectrum", {"R": R}) for R in design.trained_strengths]
     networks += [("reversed_spectrum", {"R": R, "descend": False}) for R in design.written_strengths]
-    chosen = data if _has_classes(data) else CLASSES
+    source = DataSpec.of(data)
+    chosen = source if _has_classes(source.load()) else DataSpec(name=CLASSES)
+    kinds = (True, False) if design.search_activation in HOMOGENEOUS else (False,)
     specs = []
     for seed in design.zoo_seeds:
         specs += [_measured(ZOO, seed, family=family, **settings) for family, settings in networks]
         specs.append(_measured(JITTERED, seed, family="plateau", jitter=design.zoo_jitter))
-        specs += [_searched(design, chosen, seed, balanced=balanced) for balanced in (True, False)]
+        specs += [_searched(design, chosen, seed, balanced=balanced) for balanced in kinds]
     return tuple(specs)
 
 
@@ -85,12 +93,12 @@ def _measured(experiment: str, seed: int, **options: str | int | float) -> TaskS
     return TaskSpec(experiment=experiment, task=f"{TASKS}:measure_family", options=dict(options), seed=seed)
 
 
-def _searched(design: Design, data: str, seed: int, *, balanced: bool) -> TaskSpec:
+def _searched(design: Design, data: DataSpec, seed: int, *, balanced: bool) -> TaskSpec:
     return TaskSpec(
         experiment=SEARCH,
         task=f"{TASKS}:search_and_compare",
         options={
-            "data": data,
+            **data_options(data),
             "hidden": list(design.search_hidden),
             "activation": design.search_activation,
             "accuracy": design.search_accuracy,
@@ -103,7 +111,7 @@ def _searched(design: Design, data: str, seed: int, *, balanced: bool) -> TaskSp
     )
 
 
-def _has_classes(data: str) -> bool:
-    targets = load(data).targets
+def _has_classes(data: Dataset) -> bool:
+    targets = data.targets
     binary = bool(((targets == 0) | (targets == 1)).all())
     return binary and targets.shape[1] > 1 and bool((targets.sum(1) == 1).all())

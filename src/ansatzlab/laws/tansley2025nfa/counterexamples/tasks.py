@@ -10,7 +10,7 @@ from ansatzlab.counterexamples.reading import Alignments, read
 from ansatzlab.counterexamples.registry import get_family
 from ansatzlab.counterexamples.search import Goal, fit_of, search
 from ansatzlab.data.dataset import Dataset
-from ansatzlab.data.registry import load
+from ansatzlab.sweeps.spec import DataSpec
 
 Row = dict[str, object]
 
@@ -59,6 +59,7 @@ def search_and_compare(
     *,
     seed: int,
     data: str,
+    digest: str = "",
     hidden: Sequence[int],
     activation: str,
     accuracy: float,
@@ -72,6 +73,7 @@ def search_and_compare(
     Args:
         seed: Of the initial weights and the batches.
         data: The data set, with one-hot targets.
+        digest: Of a file, its content's hash.
         hidden: The hidden widths.
         activation: The activation.
         accuracy: The least accuracy.
@@ -85,7 +87,7 @@ def search_and_compare(
         the examples of the search and ``held_out_accuracy`` on the others.
 
     Raises:
-        InputError: If the data have no classes, or the plain training does not fit as asked.
+        InputError: If the data have no classes or their file changed, or the plain training does not fit as asked.
     """
     goal = Goal(
         hidden=tuple(hidden),
@@ -96,7 +98,7 @@ def search_and_compare(
         steps=steps,
         seed=seed,
     )
-    shown, kept = _split(load(data), held_out, seed)
+    shown, kept = _split(DataSpec(name=data, digest=digest).load(), held_out, seed)
     found = search(shown, goal)
     networks = ((found.plain, found.plain_fit, found.before), (found.model, found.fit, found.after))
     for snapshot, (model, fit, alignments) in enumerate(networks):

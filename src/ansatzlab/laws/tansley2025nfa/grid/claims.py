@@ -74,9 +74,14 @@ def starts_unbalanced(run: Run) -> bool:
     return bool(run.failure) or bool(_followed(run))
 
 
+def is_judged(run: Run) -> bool:
+    """Whether a run finished with something left to judge: weights, and outputs that depend on them."""
+    return not run.failure and remaining_weight(run) >= COLLAPSED and run.spectra()[-1].rank > 0
+
+
 def predicted(prediction: Prediction) -> Callable[[Run], bool]:
-    """Return the choice of runs of which theory says this."""
-    return lambda run: predict(run) == prediction
+    """Return the choice of runs of which theory says this; one that did not finish belongs everywhere."""
+    return lambda run: bool(run.failure) or predict(run) == prediction
 
 
 def follows_the_clock(run: Run) -> bool:
@@ -96,6 +101,8 @@ def has_room(run: Run) -> bool:
 
     The null of a spectrum of two or three modes is so wide that no residual lies 3 sd beyond it.
     """
+    if run.failure:
+        return True
     mean, sd = (run.column(name)[-1] for name in ("null_residual", "null_residual_sd"))
     return predict(run) == "holds" and bool(mean >= ROOM * sd)
 
@@ -135,7 +142,7 @@ def read(choice: Callable[[Run], bool], statistic: Statistic, worst: Worst, told
     def samples(table: pa.Table) -> list[Sample]:
         groups: dict[tuple[str, int], list[Run]] = {}
         for run in runs_of(table, GRID):
-            if choice(run) and (run.failure or remaining_weight(run) >= COLLAPSED):
+            if (run.failure or is_judged(run)) and choice(run):
                 groups.setdefault((told(run), run.seed), []).append(run)
         return [_sample(condition, seed, runs, statistic, worst) for (condition, seed), runs in sorted(groups.items())]
 
@@ -146,7 +153,8 @@ def _sample(condition: str, seed: int, runs: list[Run], statistic: Statistic, wo
     failure = next((run.failure for run in runs if run.failure), "")
     values = [value for run in runs if not run.failure and not math.isnan(value := statistic(run))]
     if failure or not values:
-        return Sample(condition, seed, math.nan, failure or "not identifiable: no exponent in any run")
+        unidentified = "not identifiable: no exponent in any run" if statistic is exponent_error else "no value"
+        return Sample(condition, seed, math.nan, failure or unidentified)
     return Sample(condition, seed, worst(values))
 
 
@@ -188,6 +196,7 @@ CLAIMS = (
         statistic="least distance of the residual from the structural null, in its standard deviations",
         threshold=Threshold(low=3.0),
         samples=read(has_room, beyond_null, min, by_optimizer),
+        role="control",
     ),
     Claim(
         key="G.fails",
@@ -230,9 +239,11 @@ CLAIMS = (
     ),
     Claim(
         key="G.decoupled",
-        statement="Adam with decoupled decay (AdamW) does not, from the same starts with the same rates.",
+        statement="Adam with decoupled decay (AdamW) does not, from the same starts with the same rates; G.fails "
+        "counts it.",
         statistic="smallest residual at α = 1/L over starts, λ = 0.01",
         threshold=Threshold(low=ALLOWED),
         samples=read(_decoupled, residual, min, by_depth),
+        role="control",
     ),
 )

@@ -29,7 +29,7 @@ STARTS = {
     "balanced": InitSpec(),
     "orthogonal": InitSpec(scheme="orthogonal"),
     "xavier": InitSpec(scheme="xavier"),
-    "gaussian, half": InitSpec(scheme="gaussian", scale=0.5),
+    "gaussian-half": InitSpec(scheme="gaussian", scale=0.5),
     "gaussian": InitSpec(scheme="gaussian"),
 }
 """The initial weights by name."""
@@ -121,6 +121,8 @@ def _dynamics(design: Design) -> Iterator[Optimizer]:
     for name in design.grid_optimizers:
         settings = _named(OPTIMIZERS, "optimiser of the grid", name)
         for decay in design.grid_decays:
+            if name == "adamw" and not decay:
+                continue  # it is adam
             found = named_dynamics(name, steps=design.grid_steps, schedule="cosine", weight_decay=decay, **settings)
             assert isinstance(found, Optimizer), "a grid has no gradient flow"
             yield found

@@ -7,10 +7,9 @@ import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Exhibit, Figure, HeatMap, Panel
 from ansatzlab.laws.runs import Run, runs_of
-from ansatzlab.laws.tansley2025nfa.grid.claims import ALLOWED, COLLAPSED, residual
+from ansatzlab.laws.tansley2025nfa.grid.claims import ALLOWED, is_judged, residual
 from ansatzlab.laws.tansley2025nfa.grid.design import GRID, OPTIMIZERS, STARTS
 from ansatzlab.laws.tansley2025nfa.grid.theory import Prediction, measured_imbalance, optimizer_of, predict
-from ansatzlab.laws.tansley2025nfa.linear.statistics import remaining_weight
 
 MARKS: dict[Prediction, str] = {"holds": "✓", "fails": "✗", "silent": "·"}
 
@@ -32,7 +31,7 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The figures; none where there are no runs.
     """
-    runs = [run for run in runs_of(table, GRID) if not run.failure and remaining_weight(run) >= COLLAPSED]
+    runs = [run for run in runs_of(table, GRID) if is_judged(run)]
     maps = [_map(data, [run for run in runs if run.data == data]) for data in sorted({run.data for run in runs})]
     return (*maps, _mechanism(runs)) if runs else ()
 
@@ -63,7 +62,7 @@ def _map(data: str, runs: Sequence[Run]) -> HeatMap:
         title=f"Where the ansatz holds, and where theory says so: {data}",
         caption="Median residual of W₁ᵀW₁ against AGOP^{1/L} at the end of training, over depths and seeds; it "
         f"holds where that is at most {ALLOWED:g}, and is darkest from {DARKEST:g} down. Before the number, what "
-        "theory predicts before one looks: ✓ it holds, ✗ it does not, · nothing; two marks where depths or seeds "
+        "theory predicts without the AGOP: ✓ it holds, ✗ it does not, · nothing; two marks where depths or seeds "
         "differ. Decay is coupled but for adamw. An empty cell has collapsed.",
         row_label="optimiser",
         column_label="weight decay λ",

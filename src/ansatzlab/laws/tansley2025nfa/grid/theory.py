@@ -1,8 +1,8 @@
-"""What theory says of a training before one looks at the ansatz: whether it will hold, fail, or nothing.
+"""What theory says of a training without reading its AGOP: whether the ansatz will hold, fail, or nothing.
 
 The ansatz with 1/L holds where the network is balanced, so what is predicted is the imbalance at the end, relative to
-the weights: from the law of its decay where steps follow the gradient, from a bound at a stationary point where they
-are adaptive and the decay is part of the loss.
+the weights there: from the law of its decay where steps follow the gradient, from a bound at a stationary point where
+they are adaptive and the decay is part of the loss.
 """
 
 import math
@@ -38,8 +38,7 @@ def predict(run: Run) -> Prediction:
         (`expected_imbalance`); the ansatz holds up to a relative imbalance of 0.05 and fails from 0.25 on. Adaptive
         steps with coupled decay: it holds where the end is so nearly stationary that no more than 0.05 of imbalance is
         possible (`certified_imbalance`); theory is silent elsewhere. Adaptive steps with decoupled decay: it fails, as
-        nothing drives the imbalance to zero. Adaptive steps without decay: silent. So it is of a run that did not
-        finish.
+        nothing drives the imbalance to zero. Adaptive steps without decay: silent.
 
     Args:
         run: A run of the grid.
@@ -50,8 +49,6 @@ def predict(run: Run) -> Prediction:
     Source:
         Derived in docs/devdocs/balance.md.
     """
-    if run.failure:
-        return "silent"
     name = optimizer_of(run)
     if name not in ADAPTIVE:
         expected = expected_imbalance(run)

@@ -12,6 +12,7 @@ CLAIMS = (
         statistic="largest ‖E[D] − predicted‖ / ‖E[D]‖ over rates and decays",
         threshold=Threshold(high=0.05),
         samples=statistics.predicted,
+        role="tautology",
     ),
     Claim(
         key="N.foretold",

@@ -9,8 +9,8 @@ from ansatzlab.data.images import has_fashion_mnist, has_mnist
 from ansatzlab.errors import UnknownNameError
 from ansatzlab.laws.law import Budget
 from ansatzlab.models.mlp import ACTIVATIONS
-from ansatzlab.sweeps.spec import ONE_OR_MORE, Frozen, Seed
-from ansatzlab.sweeps.task import TaskSpec
+from ansatzlab.sweeps.spec import ONE_OR_MORE, DataSpec, Frozen, Seed
+from ansatzlab.sweeps.task import TaskSpec, data_options
 
 PERCEPTRON, CONVOLUTIONS, TRANSFORMER = "nonlinear-mlp", "nonlinear-cnn", "nonlinear-transformer"
 EXPERIMENTS = (PERCEPTRON, CONVOLUTIONS, TRANSFORMER)
@@ -92,6 +92,7 @@ def plan(design: Design, data: str) -> tuple[TaskSpec, ...]:
 
     Raises:
         UnknownNameError: If an activation or an optimiser is unknown.
+        InputError: If the data asked for are to be trained on and are not usable.
     """
     for name in design.nonlinear_activations:
         if name not in ACTIVATIONS:
@@ -116,8 +117,13 @@ def plan(design: Design, data: str) -> tuple[TaskSpec, ...]:
 
 
 def _perceptrons(design: Design, data: str) -> Iterator[Options]:
+    if design.nonlinear_mnist and has_mnist():
+        source = DataSpec(name="mnist")
+    else:
+        source = DataSpec.of(data)
+        source.load()  # refuses what cannot be used before anything is trained
     shared: Options = {
-        "data": "mnist" if design.nonlinear_mnist and has_mnist() else data,
+        **data_options(source),
         "size": design.nonlinear_size,
         "width": design.nonlinear_width,
     }

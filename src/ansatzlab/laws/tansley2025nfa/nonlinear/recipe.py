@@ -13,6 +13,7 @@ class Recipe(Frozen):
 
     Attributes:
         data: The data set.
+        digest: Of a file, its content's hash.
         size: How many of its examples, drawn once and for all; all of them if it has fewer.
         optimizer: A name of `ansatzlab.training.dynamics.OPTIMIZERS`.
         learning_rate: η at the start; it falls to zero along a cosine.
@@ -25,6 +26,7 @@ class Recipe(Frozen):
     """
 
     data: str
+    digest: str = ""
     size: PositiveInt = 5000
     optimizer: str = "adam"
     learning_rate: PositiveFloat = 1e-3

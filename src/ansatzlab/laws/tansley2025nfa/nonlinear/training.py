@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ansatzlab.data.dataset import subsample
-from ansatzlab.data.registry import load
 from ansatzlab.errors import InputError
 from ansatzlab.laws.tansley2025nfa.nonlinear.objective import SampleLoss, share_right
 from ansatzlab.laws.tansley2025nfa.nonlinear.reading import Row, best_exponent, judged, score
@@ -27,6 +26,7 @@ from ansatzlab.models.conv import small_cnn
 from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import MLP
 from ansatzlab.models.transformer import CharTransformer
+from ansatzlab.sweeps.spec import DataSpec
 from ansatzlab.training.dynamics import Optimizer, named_dynamics
 from ansatzlab.training.loop import train
 from ansatzlab.training.objective import square_loss
@@ -74,7 +74,7 @@ def train_measured(*, seed: int, **options: object) -> Iterator[Row]:
         DivergedError: If the training stops being finite.
     """
     recipe = PerceptronRecipe.parse(options, "train_measured")
-    inputs, targets = examples(recipe.data, recipe.size)
+    inputs, targets = examples(recipe.data, recipe.size, recipe.digest)
     widths = [inputs.shape[1], *[recipe.width] * (recipe.depth - 1), targets.shape[1]]
     model = MLP(widths, activation=recipe.activation, bias=False, dtype=torch.float32)
     initialize(model, SCHEMES.get(recipe.activation, "he"), seed=seed)
@@ -97,7 +97,7 @@ def train_convolutions(*, seed: int, **options: object) -> Iterator[Row]:
         DivergedError: If the training stops being finite.
     """
     recipe = ConvolutionRecipe.parse(options, "train_convolutions")
-    inputs, targets = examples(recipe.data, recipe.size)
+    inputs, targets = examples(recipe.data, recipe.size, recipe.digest)
     if inputs.shape[1] != 28 * 28:
         raise InputError(
             f"train_convolutions: got {inputs.shape[1]} inputs in {recipe.data!r}; wanted images of 28 × 28 pixels; "
@@ -217,20 +217,21 @@ def _read(layer: LayerMeasurement, law: float | None, draws: int, *, nulls: bool
 
 
 @cache
-def examples(data: str, size: int) -> tuple[Tensor, Tensor]:
+def examples(data: str, size: int, digest: str = "") -> tuple[Tensor, Tensor]:
     """Return inputs and targets of a data set in single precision, drawn once for all runs of a process.
 
     Args:
         data: Its name.
         size: How many; all of them if there are fewer.
+        digest: Of a file, its content's hash.
 
     Returns:
         Inputs (n, i) and targets (n, c), in a random order that is always the same.
 
     Raises:
-        InputError: If the data cannot be read.
+        InputError: If the data cannot be read, or their file changed.
     """
-    dataset = load(data)
+    dataset = DataSpec(name=data, digest=digest).load()
     drawn = subsample(dataset, seed=0, size=min(size, len(dataset.inputs)))
     return drawn.inputs.float(), drawn.targets.float()
 
