@@ -121,8 +121,9 @@ def verify(
     Example:
         >>> import tempfile
         >>> settings = {"seeds": 0, "depths": 3, "unbalanced_depths": 2, "flow_time": 2, "descent_time": 1}
+        >>> settings |= {"weight_decays": 1}
         >>> with tempfile.TemporaryDirectory() as out:
-        ...     report = verify("tansley2025nfa", data="linnerud", out=out, settings={**settings, "weight_decays": 1})
+        ...     report = verify("tansley2025nfa", data="linnerud", out=out, only=["linear"], settings=settings)
         >>> finding = report.findings[0]
         >>> finding.claim, finding.condition, finding.value < 1e-13
         ('A.error', 'L = 3', True)

@@ -17,12 +17,12 @@ from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import ACTIVATIONS, MLP
 from ansatzlab.training.account import BalanceAccount
 from ansatzlab.training.balance import imbalance, next_imbalance
-from ansatzlab.training.chain import joints, read
+from ansatzlab.training.chain import Reading, joints, read
 from ansatzlab.training.dynamics import GradientFlow
 from ansatzlab.training.ledger import Ledger, form
 from ansatzlab.training.loop import train
 from ansatzlab.training.objective import objective_for
-from ansatzlab.training.statement import status
+from ansatzlab.training.statement import Balance, statement, status
 from ansatzlab.training.update import Update
 
 DATA = low_rank_linear(seed=0, size=60, input_dim=6, output_dim=3, noise=0.3)
@@ -187,6 +187,54 @@ def test_single_precision_stays_on_the_books() -> None:
     for balance in trained(model, sgd(model, 0.05)).balances:
         assert (balance.kind, status(balance)) == ("homogeneous", "decaying")
         assert 1e-12 < balance.unexplained < 1e-5
+
+
+def test_each_pair_keeps_the_time_of_its_own_parameter_group() -> None:
+    """Two chains in one model, of other rates and decays."""
+    torch.manual_seed(0)
+    widths = {"a1": (3, 4), "a2": (4, 2), "b1": (3, 5), "b2": (5, 3)}
+    model = nn.ModuleDict({name: nn.Linear(*each, bias=False) for name, each in widths.items()}).double()
+    groups = [
+        {"params": [*model["a1"].parameters(), *model["a2"].parameters()], "lr": 0.01, "weight_decay": 0.0},
+        {"params": [*model["b1"].parameters(), *model["b2"].parameters()], "lr": 0.05, "weight_decay": 0.1},
+    ]
+    optimizer = torch.optim.SGD(groups)
+    chains = [BalanceAccount(model, optimizer, layers=[f"{chain}1", f"{chain}2"]) for chain in "ab"]
+    account = BalanceAccount(model, optimizer)
+    x = torch.eye(3, dtype=torch.float64)
+    for _ in range(41):
+        optimizer.zero_grad()
+        sum((model[f"{chain}2"](model[f"{chain}1"](x)) - 1).square().sum() for chain in "ab").backward()
+        for each in (account, *chains):
+            each.record()
+        optimizer.step()
+    found = {(balance.lower, balance.upper): balance for balance in account.balances}
+    for (lower, upper), time, clock in ((("a1", "a2"), 0.4, 0.0), (("b1", "b2"), 2.0, 0.4)):
+        balance = found[lower, upper]
+        assert balance.flow_time == pytest.approx(time)
+        assert balance.clock == pytest.approx(clock)
+        assert balance.unexplained < ROUNDING
+    assert [each.balances[0].flow_time for each in chains] == pytest.approx([0.4, 2.0])
+
+
+def test_the_share_that_is_left_counts_from_where_the_books_were_opened() -> None:
+    """Batches without a signal teach nothing; the first one with a signal shows the degree and opens the books anew."""
+    model = network("quadratic")
+    optimizer = sgd(model, 0.5, rate=0.001)
+    account, scales = BalanceAccount(model, optimizer), []
+    for step, rows in enumerate(batches(50)):
+        optimizer.zero_grad()
+        (loss_of(model, rows) * (step >= 30)).backward()
+        account.record()
+        scales.append([float(layer.weight.detach().square().sum(1).norm()) for layer in model.layers[:-1]])
+        optimizer.step()
+    for pair, balance in enumerate(account.balances):
+        assert balance.degree == 2
+        assert balance.flow_time == pytest.approx(0.001 * 49)
+        assert balance.clock == pytest.approx(2 * 0.001 * 0.5 * 19)
+        left = balance.opening * scales[-1][pair] / (balance.first * scales[30][pair])
+        assert left == pytest.approx((1 - 0.001 * 0.5) ** 38, rel=1e-9)
+        assert left == pytest.approx(math.exp(-balance.clock), rel=1e-4)
 
 
 # --- flows: the decay and the source term -------------------------------------------------------------------------
@@ -368,6 +416,119 @@ def test_the_noise_floor_is_predicted_from_the_gradients_that_were_seen() -> Non
     assert "halve η to halve it" in account.statement().lower()
 
 
+@pytest.mark.parametrize("activation", ["identity", "relu", "tanh"])
+def test_the_predicted_level_is_the_fixed_point_of_the_next_steps_if_the_recent_gradients_recur(
+    activation: str,
+) -> None:
+    """Brute force: the books of the window's gradients, iterated with the last rate and decay until nothing moves.
+
+    Rate, decay and the decay of the biases all follow schedules; the weights of the window are those of the run.
+    """
+    model = network(activation, bias=True)
+    groups = [{"params": [p for p in model.parameters() if p.ndim == n]} for n in (2, 1)]
+    optimizer, met = torch.optim.SGD(groups, lr=0.05), []
+    account = BalanceAccount(model, optimizer)
+    for step, rows in enumerate(batches(60)):
+        optimizer.zero_grad()
+        loss_of(model, rows).backward()
+        for group, decay in zip(optimizer.param_groups, (0.1, 0.02), strict=True):
+            group.update(lr=0.05 * (1 + math.cos(math.pi * step / 70)), weight_decay=decay)
+        account.record()
+        met.append([(read(joint), read(joint, gradients=True)) for joint in joints(model)])
+        met[-1] = [(_copy(w), g) for w, g in met[-1]]
+        optimizer.step()
+    rate = optimizer.param_groups[0]["lr"]
+    for pair, balance in enumerate(account.balances):
+        window = [each[pair] for each in met[-balance.window :]]
+        inflow = torch.stack([_change(w, g, rate, balance.kind) for w, g in window]).mean(0)
+        level, kept = torch.zeros_like(inflow), (1 - rate * 0.1) ** 2
+        for _ in range(40_000):
+            level = kept * level + inflow
+        gram = met[-1][pair][0].below @ met[-1][pair][0].below.mT
+        scale = float((gram if balance.kind == "linear" else gram.diagonal()).norm())
+        assert balance.predicted_level == pytest.approx(float(level.norm()) / scale, rel=1e-9)
+
+
+def _copy(weights: Reading) -> Reading:
+    return Reading(weights.above.clone(), weights.below.clone(), weights.biased)
+
+
+def _change(weights: Reading, gradients: Reading, rate: float, kind: str) -> Tensor:
+    """D after a step less κ² D before it, by taking the step: decay 0.1, of the bias 0.02."""
+    kept = torch.full_like(weights.below, 1 - rate * 0.1)
+    kept[:, -1] = 1 - rate * 0.02
+    after = Reading(
+        (1 - rate * 0.1) * weights.above - rate * gradients.above, kept * weights.below - rate * gradients.below, True
+    )
+    change: Tensor = form(after, after, "linear", 1) - (1 - rate * 0.1) ** 2 * form(weights, weights, "linear", 1)
+    return change if kind == "linear" else change.diagonal().clone()
+
+
+Schedule = torch.optim.lr_scheduler.LRScheduler
+SCHEDULES: dict[str, Callable[[torch.optim.Optimizer], Schedule]] = {
+    "step": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 450, gamma=0.01),
+    "cosine": lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 500),
+    "to zero": lambda optimizer: torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, 450),
+}
+
+
+def floors_along(name: str) -> tuple[Balance, Balance]:
+    """Train to the floor and on under a schedule; return how it stood after 450 and at the end of 500 steps."""
+    model = DeepLinear([6, 3, 3])
+    initialize(model, "balanced", seed=0)
+    optimizer = sgd(model, 0.2, rate=0.1)
+    schedule = SCHEDULES[name](optimizer)
+    account, found = BalanceAccount(model, optimizer), []
+    for step, rows in enumerate(batches(500, 4), start=1):
+        optimizer.zero_grad()
+        loss_of(model, rows).backward()
+        account.record()
+        optimizer.step()
+        schedule.step()
+        if step in (450, 500):
+            found += account.balances
+    return found[0], found[1]
+
+
+def test_a_rate_that_drops_lowers_the_predicted_floor_by_as_much_and_not_the_imbalance_at_once() -> None:
+    before, after = floors_along("step")
+    assert status(before) == "at its noise floor"
+    # η/(2λ − ηλ²) at 0.001 over that at 0.1, up to what the gradients of the last tenth change
+    assert after.predicted_level / before.predicted_level == pytest.approx(0.01 * (2 - 0.02) / (2 - 2e-4), rel=0.2)
+    assert after.current > 20 * after.predicted_level
+    assert status(after) == "approaching its floor"
+    assert "at the present η = 0.001 is" in statement(after)
+    assert "1/(2ηλ) = 2.5e+03 steps" in statement(after)
+
+
+def test_the_floor_foretold_after_a_drop_of_the_rate_is_the_one_that_is_reached() -> None:
+    model = DeepLinear([6, 3, 3])
+    initialize(model, "balanced", seed=0)
+    optimizer = sgd(model, 0.2, rate=0.1)
+    account, foretold = BalanceAccount(model, optimizer), []
+    for step, rows in enumerate(batches(2000, 4)):
+        if step == 400:
+            optimizer.param_groups[0]["lr"] = 0.025
+        optimizer.zero_grad()
+        loss_of(model, rows).backward()
+        account.record()
+        if step == 400:
+            foretold += account.balances
+        optimizer.step()
+    (reached,) = account.balances
+    assert status(reached) == "at its noise floor"
+    assert reached.level == pytest.approx(foretold[0].predicted_level, rel=0.25)
+
+
+@pytest.mark.parametrize("name", ["cosine", "to zero"])
+def test_a_rate_that_ends_at_zero_leaves_the_imbalance_where_it_is(name: str) -> None:
+    _, after = floors_along(name)
+    assert after.predicted_level < 1e-6
+    assert after.current > 1e-3
+    assert status(after) == ("stopped" if name == "to zero" else "approaching its floor")
+    assert "the learning rate is zero" in statement(after) or name == "cosine"
+
+
 # --- teeth --------------------------------------------------------------------------------------------------------
 
 
@@ -376,8 +537,8 @@ def test_the_books_show_a_planted_fault(fault: str, monkeypatch: pytest.MonkeyPa
     """Teeth: (1 − ηλ) for its square, η for η², a source left out, a bias left out of the imbalance."""
     right = Ledger._entries
 
-    def wrong(self, weights, gradients, update):  # type: ignore[no-untyped-def]
-        kept, exchange, noise = right(self, weights, gradients, update)
+    def wrong(self, drive, update):  # type: ignore[no-untyped-def]
+        kept, exchange, noise = right(self, drive, update)
         if fault == "decay once":
             kept = kept**0.5
         if fault == "first order":

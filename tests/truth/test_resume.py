@@ -27,7 +27,21 @@ SETTINGS = [
 
 def verify_command(out: Path) -> list[str]:
     ansatz = str(Path(sys.executable).with_name("ansatz"))
-    return [ansatz, "verify", "tansley2025nfa", "--full", "--data", "linnerud", "--out", str(out), *SETTINGS]
+    return [
+        ansatz,
+        "verify",
+        "tansley2025nfa",
+        "--full",
+        "--only",
+        "linear",
+        "--workers",
+        "1",
+        "--data",
+        "linnerud",
+        "--out",
+        str(out),
+        *SETTINGS,
+    ]
 
 
 def kill_after(runs: int, out: Path) -> None:

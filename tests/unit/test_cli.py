@@ -9,12 +9,13 @@ import pytest
 
 from ansatzlab import cli
 from ansatzlab.laws.judge import judge
-from ansatzlab.laws.registry import get_law
+from ansatzlab.laws.registry import LAWS, get_law
 from ansatzlab.verification import Report
 
 LAW = get_law("tansley2025nfa")
 
 SMALL = [
+    *("--only", "linear"),
     *("--set", "seeds=0"),
     *("--set", "depths=2"),
     *("--set", "unbalanced_depths=2"),
@@ -48,9 +49,10 @@ def test_laws_lists_every_law_and_one_in_full(monkeypatch, capsys):
     assert "B.rate" in out
     assert "unbalanced_depths = [2, 3, 4]" in out
     assert ansatz(monkeypatch, "laws", "--json") == 0
-    (law,) = json.loads(capsys.readouterr().out)
-    assert law["law"] == "tansley2025nfa"
-    assert "A.error" in law["claims"]
+    listed = {law["law"]: law for law in json.loads(capsys.readouterr().out)}
+    assert list(listed) == list(LAWS)
+    assert "A.error" in listed["tansley2025nfa"]["claims"]
+    assert "grid" in listed["tansley2025nfa"]["chapters"]
 
 
 def test_verify_judges_writes_a_report_and_resumes(monkeypatch, capsys, tmp_path):

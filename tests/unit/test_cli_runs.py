@@ -9,14 +9,16 @@ import pyarrow.dataset as ds
 import pytest
 
 from ansatzlab import cli
-from ansatzlab.cli.listing import COLUMNS, RESULTS, TOLD, list_runs, settings_of, telling_columns
+from ansatzlab.cli.listing import COLUMNS, RESULTS, SETTINGS, TOLD, exponent_of, list_runs, settings_of, telling_columns
 from ansatzlab.laws.registry import get_law
 from ansatzlab.laws.runs import Row, spectrum_of
+from ansatzlab.laws.tansley2025nfa.nonlinear.design import TRANSFORMER_OPTIONS
 from ansatzlab.store.parquet import Store
 from ansatzlab.store.schema import BASE_SCHEMA
 from ansatzlab.sweeps.grid import grid
 from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.sweeps.sweep import sweep
+from ansatzlab.sweeps.task import TaskSpec
 from ansatzlab.training.dynamics import OPTIMIZERS, named_dynamics
 
 FLOW = {"name": "gradient_flow", "flow_time": 1, "steps": None, "learning_rate": None}
@@ -229,6 +231,72 @@ def test_bad_input_is_one_line(monkeypatch, capsys, tmp_path, folder, options, t
     assert line.startswith("error: ")
     assert told in line
     assert not places["missing"].exists()
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory) -> Path:
+    """Runs that are functions: with and without a depth, of a network whose layers do not form a chain, and failed."""
+    compared = {"data": "linnerud", "size": 12, "hidden": [5, 4], "optimizer": "adam", "learning_rate": 0.01}
+    trained = "ansatzlab.laws.boixadsera2025fact.training:train_and_compare"
+    transformer = {**TRANSFORMER_OPTIONS, "size": 8, "epochs": 1, "batch_size": 4, "probe": 2, "width": 4, "draws": 2}
+    path = tmp_path_factory.mktemp("tasks") / "out"
+    sweep(
+        [
+            TaskSpec(
+                experiment="compared",
+                task=trained,
+                options={**compared, "steps": 5, "snapshots": 2, "draws": 2, "scale": 0.5},
+                seed=3,
+            ),
+            TaskSpec(
+                experiment="blocks",
+                task="ansatzlab.laws.tansley2025nfa.nonlinear.training:train_transformer",
+                options={**transformer, "snapshots": 2},
+            ),
+            TaskSpec(
+                experiment="zoo",
+                task="ansatzlab.laws.tansley2025nfa.counterexamples.tasks:measure_family",
+                options={"family": "cancellation"},
+            ),
+            TaskSpec(experiment="broken", task=trained, options={**compared, "loss": "hinge"}),
+        ],
+        store=Store.open(path),
+    )
+    return path
+
+
+def test_a_task_is_listed_by_what_its_options_say(monkeypatch, capsys, tasks):
+    rows = {row["experiment"]: row for row in listed(monkeypatch, capsys, str(tasks))}
+    assert [row["status"] for row in rows.values()].count("finished") == 3
+    known = {name: value for name, value in rows["compared"].items() if name in SETTINGS and value is not None}
+    assert known == {
+        "experiment": "compared",
+        "data": "linnerud",
+        "data.size": 12,
+        "depth": 3,
+        "width": "5-4",
+        "init.scale": 0.5,
+        "optimizer": "adam",
+        "learning_rate": 0.01,
+        "steps": 5,
+        "seed": 3,
+    }
+    assert rows["broken"]["loss_function"] == "hinge"
+    assert {name for name in SETTINGS if rows["zoo"][name] is not None} == {"experiment", "seed"}
+    assert (rows["blocks"]["depth"], rows["blocks"]["width"], rows["blocks"]["activation"]) == (2, 4, "gelu")
+    found = listed(monkeypatch, capsys, str(tasks), "--where", "data=linnerud", "--where", "optimizer=adam")
+    assert {row["experiment"] for row in found} == {"compared", "broken"}
+
+
+def test_a_layer_beyond_the_depth_has_no_exponent(monkeypatch, tmp_path, tasks):
+    path = tmp_path / "tasks.csv"
+    assert ansatz(monkeypatch, "runs", str(tasks), "--csv", str(path)) == 0
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["experiment"] == "blocks"]
+    assert max(int(row["layer_index"]) for row in rows) > 3
+    places = ((2, 1), (2, 2), (2, 3), (2, 4), (0, 1), (2, 0), (None, 1))
+    found = [exponent_of({"depth": depth, "layer_index": layer}) for depth, layer in places]
+    assert found == pytest.approx([0.5, 1.0, *[math.nan] * 5], nan_ok=True)
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------

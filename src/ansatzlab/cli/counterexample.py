@@ -88,6 +88,8 @@ def counterexample_command(
         if family is None:
             show = partial(_list_families, as_json)
         elif family == SEARCH:
+            if jitter:
+                raise InputError("--jitter: is for a family; wanted no such option of a search; leave it out.")
             show = partial(_show, _search(wanted, settings, seed, out), as_json)
         else:
             show = partial(_show, _build(family, wanted, settings, seed, jitter, out), as_json)

@@ -51,15 +51,22 @@ ALWAYS = ("run_id", "loss", "alignment", "status")
 
 SPECTRUM = ("eigenvalues", "energies", "sums", "off_energy", "trace", "total", "dimension", "cut")
 
+_OPTIONS = {"data.size": "size", "init": "scheme", "init.scale": "scale", "loss_function": "loss"}
+"""What a task's options call a setting, where that is not its name."""
+
 _LONGEST = 60
 _WIDE = 1000
 
 
 def settings_of(spec: Mapping[str, object]) -> Row:
-    """Return what a run was, by `SETTINGS`, from its spec as JSON has it; None where a setting does not apply."""
+    """Return what a run was, by `SETTINGS`, from its spec as JSON has it; None where a setting does not apply.
+
+    Of a `TaskSpec` it is what its options say.
+    """
+    if "task" in spec:
+        return _settings_of_task(spec)
     data, model, init, dynamics = (_section(spec, name) for name in ("data", "model", "init", "dynamics"))
-    hidden = model.get("hidden")
-    widths = list(map(str, hidden)) if isinstance(hidden, list) else []
+    widths = _widths(model)
     flow = dynamics.get("kind") == "flow"
     found: Row = {
         **{name: dynamics.get(name) for name in SETTINGS if name in dynamics},
@@ -69,7 +76,7 @@ def settings_of(spec: Mapping[str, object]) -> Row:
         "data.seed": data.get("seed"),
         "model": model.get("kind"),
         "depth": len(widths) + 1,
-        "width": int(widths[0]) if len(set(widths)) == 1 else "-".join(widths) or None,
+        "width": _width(widths),
         "activation": model.get("activation") if model.get("kind") == "mlp" else None,
         "bias": model.get("bias"),
         "init": init.get("scheme"),
@@ -82,6 +89,25 @@ def settings_of(spec: Mapping[str, object]) -> Row:
     if isinstance(rule, Mapping):
         found["learning_rate"] = f"{rule.get('fraction')} of {rule.get('kind')}"
     return {name: found.get(name) for name in SETTINGS}
+
+
+def _settings_of_task(spec: Mapping[str, object]) -> Row:
+    options = _section(spec, "options")
+    widths = _widths(options)
+    found: Row = {name: options.get(_OPTIONS.get(name, name)) for name in SETTINGS}
+    if widths:
+        found |= {"depth": len(widths) + 1, "width": _width(widths)}
+    return found | {"experiment": spec.get("experiment"), "seed": spec.get("seed")}
+
+
+def _widths(section: Mapping[str, object]) -> list[str]:
+    hidden = section.get("hidden")
+    return list(map(str, hidden)) if isinstance(hidden, list) else []
+
+
+def _width(widths: Sequence[str]) -> int | str | None:
+    """Return the hidden layers' width if they have the same, else all widths in one text."""
+    return int(widths[0]) if len(set(widths)) == 1 else "-".join(widths) or None
 
 
 def _section(spec: Mapping[str, object], name: str) -> Mapping[str, object]:
@@ -138,9 +164,14 @@ def _listed(row: Row) -> Row:
 
 
 def exponent_of(row: Row) -> float:
-    """Return the exponent that a balanced deep linear network's layer l of L has, 1/(L − l + 1)."""
+    """Return the exponent that a balanced deep linear network's layer l of L has, 1/(L − l + 1).
+
+    It is nan where l is not from 1 to L: the layers of other networks need not form a chain of L.
+    """
     depth, layer = row["depth"], row["layer_index"]
-    return 1 / (depth - layer + 1) if isinstance(depth, int) and isinstance(layer, int) else math.nan
+    if not (isinstance(depth, int) and isinstance(layer, int) and 1 <= layer <= depth):
+        return math.nan
+    return 1 / (depth - layer + 1)
 
 
 def alignment_of(row: Row, exponent: float) -> float | None:

@@ -1,5 +1,6 @@
 """A search for networks that fit a user's data and disobey the ansatz in their first layer."""
 
+import math
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,7 @@ from ansatzlab.counterexamples.family import linear_layers_of
 from ansatzlab.counterexamples.misalignment import best_alignment, exponent_grid
 from ansatzlab.counterexamples.reading import Alignments, first_layer, read_alignments
 from ansatzlab.data.dataset import Dataset
-from ansatzlab.errors import InputError
+from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import ACTIVATIONS, MLP
 from ansatzlab.training.dynamics import Optimizer
@@ -67,16 +68,24 @@ class Goal:
 
         Raises:
             InputError: If a field has no use, or both or neither of accuracy and loss are given.
+            UnknownNameError: If the activation is unknown.
         """
         if (self.accuracy is None) == (self.loss is None):
             raise InputError("search: got both or neither of accuracy and loss; wanted one of them; leave one out.")
+        if self.accuracy is not None and not 0 < self.accuracy <= 1:
+            raise InputError(f"search: got accuracy {self.accuracy}; wanted a share above 0, at most 1; change it.")
+        if self.loss is not None and not 0 < self.loss < math.inf:
+            raise InputError(f"search: got loss {self.loss}; wanted a positive number; change it.")
+        if self.activation not in ACTIVATIONS:
+            raise UnknownNameError("activation", self.activation, ACTIVATIONS)
         if self.balanced and self.activation not in HOMOGENEOUS:
             raise InputError(
                 f"search: got balanced=True for {self.activation!r}, whose neurons cannot be rescaled; wanted one of "
                 f"{', '.join(HOMOGENEOUS)}; use balanced=False."
             )
-        if not self.hidden or min(self.steps, self.training_steps, self.batch_size) < 1 or self.learning_rate <= 0:
-            raise InputError(f"search: got {self}; wanted a hidden layer, and positive steps, batches and rate.")
+        numbers = (*self.hidden, self.steps, self.training_steps, self.batch_size)
+        if not self.hidden or min(numbers) < 1 or not 0 < self.learning_rate < math.inf:
+            raise InputError(f"search: got {self}; wanted a hidden layer, positive widths, steps, batches and rate.")
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,6 @@ def search(data: Dataset, goal: Goal) -> Found:
 
     Raises:
         InputError: If the targets are not classes, or the plain training does not fit as asked.
-        UnknownNameError: If the activation is unknown.
         DivergedError: If the plain training stops being finite.
 
     Cost:

@@ -7,10 +7,22 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from ansatzlab.errors import InputError
-from ansatzlab.sweeps.spec import Spec
+from ansatzlab.sweeps.spec import DataSpec, Spec
 
 Task = Callable[..., Iterable[Mapping[str, object]]]
 """Takes ``seed`` and the options as keywords; gives rows."""
+
+
+def data_options(source: DataSpec) -> dict[str, JsonValue]:
+    """Return a whole data set as options of a task, which loads it by ``DataSpec(name=data, digest=digest).load()``.
+
+    Args:
+        source: The data set, as `DataSpec.of` gives it.
+
+    Returns:
+        ``data``, its name; of a file also ``digest``, so that a changed file is another run.
+    """
+    return {"data": source.name, **({"digest": source.digest} if source.digest else {})}
 
 
 class TaskSpec(Spec):

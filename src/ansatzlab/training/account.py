@@ -85,7 +85,7 @@ class BalanceAccount:
         self._ledgers = [Ledger(self._tolerance) for _ in self._joints]
         self._slopes = [RecentMean() for _ in self._joints]
         self._last: list[_Step] = []
-        self._records, self._flow_time, self._clock = 0, 0.0, 0.0
+        self._records = 0
 
     @property
     def balances(self) -> tuple[Balance, ...]:
@@ -116,10 +116,6 @@ class BalanceAccount:
             InputError: If a layer has no gradient or the optimiser's steps cannot be told.
             DivergedError: If a weight or a gradient is not finite.
         """
-        if self._last:
-            update = self._last[0].update
-            self._flow_time += update.effective_rate
-            self._clock += 2 * update.effective_rate * update.weight_decay
         books = zip(self._joints, self._ledgers, self._slopes, strict=True)
         self._last = [self._record(*each) for each in books]
         self._records += 1
@@ -144,9 +140,7 @@ class BalanceAccount:
     def _balance(self, joint: Joint, ledger: Ledger, slopes: RecentMean, last: "_Step") -> Balance:
         update = last.update
         (D, gram), (opening, exchange, noise) = ledger.now, ledger.parts
-        level, inflow = ledger.recent.mean()
-        lost = 1 - update.kept**2
-        predicted = inflow / lost if lost else torch.full_like(inflow, torch.nan)
+        level, predicted = ledger.levels(update)
         return Balance(
             lower=joint.lower,
             upper=joint.upper,
@@ -154,8 +148,8 @@ class BalanceAccount:
             degree=ledger.degree,
             update=update,
             records=self._records,
-            flow_time=self._flow_time,
-            clock=self._clock,
+            flow_time=ledger.flow_time,
+            clock=ledger.clock,
             first=_relative(*ledger.start),
             current=_relative(D, gram),
             opening=_relative(opening, gram),

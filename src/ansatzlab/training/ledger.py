@@ -51,6 +51,15 @@ def incoming(weights: Reading, kind: Kind) -> Form:
     return weights.below.square().sum(1)
 
 
+@dataclass(frozen=True)
+class _Drive:
+    """What moves the imbalance in a step, ``η·source + η²·(curvature + noise)``, free of the rate."""
+
+    source: Tensor
+    curvature: Tensor
+    noise: Tensor
+
+
 @dataclass
 class _Parts:
     """What the imbalance is made of: the rest of the first one, and what activations and the steps' size added."""
@@ -118,12 +127,14 @@ class Ledger:
     Attributes:
         kind: What is conserved, as far as seen.
         degree: k of a homogeneous activation.
-        opened: At which record the books were opened, from 0.
         unexplained: The largest difference so far between the imbalance and the accounts, relative to `incoming`, as a
             tensor without dimensions.
-        recent: Recent means of the imbalance and of what flows into it in a step.
+        flow_time: The sum of the rates of the steps taken.
+        clock: The sum of ``2ηλ`` over the steps taken since the books were opened.
+        recent: Recent means of the imbalance and of what drives it in first and in second order of η.
         now: The imbalance and `incoming` at the last record.
-        start: The same when the books were opened.
+        start: The same when the books were opened: at the first record, or at one that showed the quantity that the
+            books were kept of to be another (of another degree).
     """
 
     def __init__(self, tolerance: float) -> None:
@@ -134,13 +145,13 @@ class Ledger:
         """
         self.kind: Kind = "linear"
         self.degree = 1
-        self.opened, self.unexplained = 0, torch.zeros(())
+        self.flow_time, self.clock, self.unexplained = 0.0, 0.0, torch.zeros(())
         self.recent = RecentMean()
         self._tolerance, self._largest, self._seen = tolerance, 0.0, False
         self._parts: _Parts | None = None
         self.now: tuple[Tensor, ...] = ()
         self.start: tuple[Tensor, ...] = ()
-        self._pending: tuple[float, Tensor, Tensor] | None = None
+        self._pending: tuple[Update, float, Tensor, Tensor] | None = None
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,41 +177,71 @@ class Ledger:
         gram = incoming(weights, self.kind)
         if self._parts is None:
             self._parts = _Parts(D.clone(), torch.zeros_like(D), torch.zeros_like(D))
-            self.opened, self.start, self.unexplained = step, (D, gram), torch.zeros_like(D[..., 0].sum())
+            self.clock, self.start, self.unexplained = 0.0, (D, gram), torch.zeros_like(D[..., 0].sum())
         else:
             difference = (D - self._parts.total()).norm() / gram.norm()
             self.unexplained = torch.fmax(self.unexplained, difference)  # fmax, as all weights may be zero
-        self._pending = self._entries(weights, gradients, update)
-        self.recent.add(D, self._pending[1] + self._pending[2])
+        drive = self._drive(weights, gradients, update)
+        self._pending = (update, *self._entries(drive, update))
+        self.recent.add(D, drive.source, drive.curvature + drive.noise)
         self.now = (D, gram)
+
+    def levels(self, update: Update) -> tuple[Tensor, Tensor]:
+        """Return the recent mean imbalance, and where a constant ``update`` would bring it with the recent gradients.
+
+        Definition:
+            With the recent means a and c of what drives D, ``ηa + η²c`` a step, and κ² of D left by a step, it settles
+            at ``(ηa + η²c)/(1 − κ²) = (a + ηc)/(2λ − ηλ²)``; nan without decay. The rate of the steps that the
+            gradients were met in has no part in it, so that a schedule may have changed it since.
+
+        Args:
+            update: The settings.
+
+        Returns:
+            The mean and the level.
+        """
+        mean, first, second = self.recent.mean()
+        rate, decay = update.effective_rate, update.weight_decay
+        loss = 2 * decay - rate * decay**2
+        return mean, (first + rate * second) / loss if loss else torch.full_like(mean, torch.nan)
 
     def _settle(self) -> None:
         """Book the step that was taken since the last record."""
         if self._pending is None or self._parts is None:
             return
-        kept, exchange, noise = self._pending
+        update, kept, exchange, noise = self._pending
+        self.flow_time += update.effective_rate
+        self.clock += 2 * update.effective_rate * update.weight_decay
         parts = self._parts
         self._parts = _Parts(kept * parts.opening, kept * parts.exchange + exchange, kept * parts.noise + noise)
 
-    def _entries(self, weights: Reading, gradients: Reading, update: Update) -> tuple[float, Tensor, Tensor]:
-        """Return κ² and what the step adds to the exchange and to the noise."""
-        rate, kept = update.effective_rate, update.kept
-        noise = rate**2 * form(gradients, gradients, self.kind, self.degree)
-        exchange = torch.zeros_like(noise)
+    def _drive(self, weights: Reading, gradients: Reading, update: Update) -> _Drive:
+        """Return what these gradients add to the imbalance, free of the rate."""
+        decay, noise = update.weight_decay, form(gradients, gradients, self.kind, self.degree)
+        source, curvature = torch.zeros_like(noise), torch.zeros_like(noise)
         if self.kind == "general":
-            exchange = -2 * rate * kept * form(weights, gradients, self.kind, self.degree)
-        if weights.biased and update.kept_bias != kept:
-            exchange = exchange + self._of_bias(weights, gradients, update)
-        return kept**2, exchange, noise
+            source = -2 * form(weights, gradients, self.kind, self.degree)
+            curvature = -decay * source
+        if weights.biased and update.decay_of_biases != decay:
+            first, second = self._of_bias(weights, gradients, update)
+            source, curvature = source + first, curvature + second
+        return _Drive(source, curvature, noise)
 
-    def _of_bias(self, weights: Reading, gradients: Reading, update: Update) -> Tensor:
-        """Return what a bias adds that decays at another rate than the weights."""
+    def _entries(self, drive: _Drive, update: Update) -> tuple[float, Tensor, Tensor]:
+        """Return κ² and what the step adds to the exchange and to the noise."""
+        rate = update.effective_rate
+        return update.kept**2, rate * drive.source + rate**2 * drive.curvature, rate**2 * drive.noise
+
+    def _of_bias(self, weights: Reading, gradients: Reading, update: Update) -> tuple[Tensor, Tensor]:
+        """Return what a bias adds that decays at another rate than the weights, in first and second order of η."""
         b, g = weights.below[:, -1], gradients.below[:, -1]
-        kept, bias_kept = update.kept, update.kept_bias
+        decay, other = update.weight_decay, update.decay_of_biases
         squares, crossed = torch.outer(b, b), torch.outer(b, g)
-        extra = (kept**2 - bias_kept**2) * squares
-        extra = extra - update.effective_rate * (kept - bias_kept) * (crossed + crossed.mT)
-        return extra if self.kind == "linear" else extra.diagonal().clone()
+        first = 2 * (other - decay) * squares
+        second = (decay - other) * ((decay + other) * squares + crossed + crossed.mT)
+        if self.kind == "linear":
+            return first, second
+        return first.diagonal().clone(), second.diagonal().clone()
 
     def _recognise(self, step: int, weights: Reading, gradients: Reading) -> None:
         """Give up the laws that these gradients refute."""

@@ -14,6 +14,7 @@ Word = Literal[
     "drifting",
     "fed",
     "balanced",
+    "stopped",
     "decaying",
     "at its noise floor",
     "approaching its floor",
@@ -46,9 +47,10 @@ class Balance:
         degree: k of a homogeneous activation.
         update: The optimiser's settings.
         records: How many steps were recorded.
-        flow_time: The sum of their learning rates.
-        clock: The sum of ``2ηλ`` over them.
-        first: The imbalance at the first record.
+        flow_time: The sum of the learning rates of the steps taken between them.
+        clock: The sum of ``2ηλ`` over those since ``first``.
+        first: The imbalance when the books were opened: at the first record, or where an activation was found to be
+            homogeneous of degree 2 or 3, or no longer to be.
         current: The imbalance now.
         opening: What is left of the first one.
         exchange: What the layers in between (their activation) added and the decay left.
@@ -56,8 +58,8 @@ class Balance:
         unexplained: The largest difference so far between the imbalance and the sum of these three.
         tolerance: Up to where that is rounding.
         level: The mean imbalance over the recent steps.
-        predicted_level: Where it should stand: η/(2λ − ηλ²) times the mean of ``g_{l+1}ᵀg_{l+1} − g_l g_lᵀ`` over them,
-            and the exchange likewise; nan without decay.
+        predicted_level: Where it would settle if η and λ stayed as they are now: η/(2λ − ηλ²) times the mean of
+            ``g_{l+1}ᵀg_{l+1} − g_l g_lᵀ`` over the recent steps, and the exchange likewise; nan without decay.
         level_error: The difference of the two, relative to the first of them.
         window: How many recent steps these are.
         stationarity: ``‖g + λW‖/(λ‖W‖)``, of the last batch or of the mean over the recent steps, whichever is smaller;
@@ -102,6 +104,8 @@ def status(balance: Balance) -> Word:
     fed = balance.kind == "general" and balance.exchange >= max(balance.opening, balance.noise)
     if fed and balance.current > SMALL:
         return "fed"
+    if not balance.update.learning_rate:
+        return "balanced" if balance.current <= SMALL else "stopped"
     if not balance.update.weight_decay:
         return "kept" if balance.opening > max(SMALL, balance.noise) else "drifting"
     if balance.current <= SMALL:
@@ -176,9 +180,12 @@ _DESCENT: dict[Word, str] = {
     "balanced": "the relative imbalance is {current}{level}.",
     "decaying": "the first imbalance of {first} falls as e^(−2λt), by now to {share} of itself; relative to the "
     "weights it is {current}. {more} more time units (sums of η) until {target}.",
+    "stopped": "the learning rate is zero, so the imbalance stays at {current} (relative); {share} of the first one of "
+    "{first} is left in it.",
     "at its noise floor": "predicted {predicted}, measured {measured} (mean over {window} steps). Halve η to halve it.",
-    "approaching its floor": "the imbalance is {current}, its mean over {window} steps {measured}; the gradients of "
-    "these steps predict a floor of {predicted}.",
+    "approaching its floor": "the imbalance is {current}, its mean over {window} steps {measured}; by the "
+    "gradients of these steps the floor at the present η = {rate} is {predicted}. The distance to it falls to 1/e in "
+    "1/(2ηλ) = {relaxation} steps.",
 }
 
 _ADAPTIVE: dict[Word, str] = {
@@ -199,6 +206,7 @@ def _numbers(balance: Balance) -> dict[str, str]:
     update = balance.update
     target = max(SMALL, balance.predicted_level if balance.kind != "general" else SMALL)
     wait = math.log(balance.opening / target) / (2 * update.weight_decay) if _waits(balance, target) else 0.0
+    speed = 2 * update.effective_rate * update.weight_decay
     level = (
         ""
         if math.isnan(balance.predicted_level)
@@ -214,6 +222,7 @@ def _numbers(balance: Balance) -> dict[str, str]:
         "unexplained": _short(balance.unexplained),
         "tolerance": f"{balance.tolerance:.0e}",
         "share": _short(math.exp(-balance.clock)),
+        "relaxation": f"{1 / speed:.2g}" if speed else "∞",
         "more": f"{wait:.3g}",
         "target": f"{target:.1g}",
         "predicted": _short(balance.predicted_level),

@@ -72,10 +72,9 @@ class Update:
         return 1 - self.effective_rate * self.weight_decay
 
     @property
-    def kept_bias(self) -> float:
-        """The same of a bias."""
-        decay = self.weight_decay if self.bias_decay is None else self.bias_decay
-        return 1 - self.effective_rate * decay
+    def decay_of_biases(self) -> float:
+        """λ of the biases, which is that of the weights unless said."""
+        return self.weight_decay if self.bias_decay is None else self.bias_decay
 
 
 _RULES: tuple[Rule, ...] = ("descent", "momentum", "adaptive")

@@ -4,7 +4,7 @@ import torch
 from ansatzlab.counterexamples.search import Goal, fit_of, search
 from ansatzlab.data.dataset import Dataset
 from ansatzlab.data.registry import load
-from ansatzlab.errors import InputError, UnknownNameError
+from ansatzlab.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -14,8 +14,17 @@ from ansatzlab.errors import InputError, UnknownNameError
         ({"loss": 0.1}, "both or neither"),
         ({"activation": "tanh"}, "cannot be rescaled"),
         ({"hidden": ()}, "a hidden layer"),
-        ({"steps": 0}, "positive steps"),
-        ({"learning_rate": 0.0}, "positive steps"),
+        ({"accuracy": 0.0}, "a share above 0"),
+        ({"accuracy": 1.01}, "at most 1"),
+        ({"accuracy": float("nan")}, "at most 1"),
+        ({"accuracy": None, "loss": 0.0}, "a positive number"),
+        ({"accuracy": None, "loss": float("inf")}, "a positive number"),
+        ({"activation": "rely"}, "unknown activation 'rely'; did you mean 'relu'"),
+        ({"activation": "rely", "balanced": False}, "unknown activation"),
+        ({"hidden": (8, 0)}, "positive widths"),
+        ({"steps": 0}, "positive widths, steps"),
+        ({"learning_rate": 0.0}, "positive widths, steps"),
+        ({"learning_rate": float("nan")}, "positive widths, steps"),
     ],
 )
 def test_a_goal_that_cannot_be_looked_for_is_refused(fields: dict[str, object], message: str) -> None:
@@ -28,9 +37,8 @@ def test_an_accuracy_needs_classes() -> None:
         search(load("diabetes"), Goal())
 
 
-def test_an_unknown_activation_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="activation"):
-        search(load("digits", size=50), Goal(activation="rely", balanced=False))
+def test_an_accuracy_of_one_may_be_asked() -> None:
+    assert Goal(accuracy=1.0).accuracy == 1
 
 
 def test_a_plain_training_that_does_not_fit_is_said() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from dataclasses import replace
 
 import plotly.graph_objects
 import pytest
@@ -74,3 +76,14 @@ def test_a_table_is_html_and_needs_no_script(tmp_path):
     save_exhibit(table, tmp_path)
     save_exhibit(heat_map(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+
+
+def test_any_key_gives_a_file_of_its_own(tmp_path):
+    keys = ("grid-sub/mine.npz", "grid-sub-mine.npz", "grid-/µ mine.npz", f"grid-{'/deep' * 60}/a.npz")
+    keys += (keys[-1].replace("a.npz", "b.npz"),)
+    for key in keys:
+        save_exhibit(replace(heat_map(), key=key), tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == len(keys)
+    assert "grid-sub-mine.npz.png" in names
+    assert all(re.fullmatch(r"grid-[A-Za-z0-9._-]+\.png", name) for name in names)

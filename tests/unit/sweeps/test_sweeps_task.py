@@ -1,5 +1,6 @@
 """Runs that are functions by name: recorded, resumed and refused like trainings."""
 
+import numpy as np
 import pytest
 
 from ansatzlab.errors import InputError
@@ -7,8 +8,9 @@ from ansatzlab.store.parquet import Store
 from ansatzlab.sweeps.batch import plan_batches
 from ansatzlab.sweeps.processes import Processes
 from ansatzlab.sweeps.run import run
+from ansatzlab.sweeps.spec import DataSpec
 from ansatzlab.sweeps.sweep import sweep
-from ansatzlab.sweeps.task import TaskSpec
+from ansatzlab.sweeps.task import TaskSpec, data_options
 
 CALLED = "ansatzlab.testing.compare:count"
 
@@ -63,6 +65,16 @@ def test_a_function_that_does_not_exist_is_said_so_in_the_record():
 def test_options_tell_runs_apart_and_a_batch_has_one():
     assert spec(to=1).run_id != spec(to=2).run_id != spec(1, to=2).run_id
     assert [len(batch.specs) for batch in plan_batches([spec(seed) for seed in range(3)], 64)] == [1, 1, 1]
+
+
+def test_a_changed_file_is_another_run_and_named_data_keep_their_name(tmp_path):
+    path = tmp_path / "mine.npz"
+    ids = []
+    for scale in (1.0, 2.0, 1.0):
+        np.savez(path, inputs=scale * np.eye(3), targets=np.eye(3))
+        ids.append(spec(**data_options(DataSpec.of(str(path)))).run_id)
+    assert ids[0] == ids[2] != ids[1]
+    assert data_options(DataSpec.of("digits")) == {"data": "digits"}
 
 
 def test_a_finished_task_is_not_run_again(tmp_path, monkeypatch):

@@ -70,8 +70,22 @@ SAID = [
     ),
     (
         other(opening=0.001, current=0.004, level=0.01, predicted_level=0.0021),
-        "approaching its floor: the imbalance is 0.004, its mean over 700 steps 0.01; the gradients of these steps "
-        "predict a floor of 0.0021.",
+        "approaching its floor: the imbalance is 0.004, its mean over 700 steps 0.01; by the gradients of these "
+        "steps the floor at the present η = 0.1 is 0.0021. The distance to it falls to 1/e in 1/(2ηλ) = 5e+02 steps.",
+    ),
+    (
+        other(update=replace(PLAIN, learning_rate=0.0), predicted_level=0.0),
+        "stopped: the learning rate is zero, so the imbalance stays at 0.11 (relative); 0.14 of the first one of 0.64 "
+        "is left in it.",
+    ),
+    (
+        other(update=Update(learning_rate=0.0), clock=0.0, predicted_level=NAN, level_error=NAN),
+        "stopped: the learning rate is zero, so the imbalance stays at 0.11 (relative); 1 of the first one of 0.64 "
+        "is left in it.",
+    ),
+    (
+        other(update=replace(PLAIN, learning_rate=0.0), current=5e-4, predicted_level=0.0),
+        "balanced: the relative imbalance is 0.0005; its level by the recent gradients is 0.",
     ),
     (
         other(opening=1e-6, current=4e-4, predicted_level=3e-4),
