@@ -70,6 +70,19 @@ class Spectrum:
         """``‖G‖``, the Frobenius norm of the AGOP."""
         return float(self.eigenvalues.norm())
 
+    def columns(self) -> dict[str, object]:
+        """Return the attributes as columns of a table: lists and numbers, the dimension among them as a float."""
+        return {
+            "eigenvalues": self.eigenvalues.tolist(),
+            "energies": self.energies.tolist(),
+            "sums": self.sums.tolist(),
+            "off_energy": self.off_energy,
+            "trace": self.trace,
+            "total": self.total,
+            "dimension": float(self.dimension),
+            "cut": self.cut,
+        }
+
     def powers(self, exponent: float) -> Eigenvalues:
         """Return ``(λ_j/λ_1)^α``: the eigenvalues of ``G^α``, relative to the largest, safe from overflow."""
         return (self.eigenvalues / self.eigenvalues[:1]).pow(exponent)

@@ -103,14 +103,7 @@ def _spectral_columns(name: str, weight: Tensor, factor: Tensor, *, is_last: boo
     spectrum, _ = decompose(weight, factor=factor)
     return {
         "layer": name,
-        "eigenvalues": spectrum.eigenvalues.tolist(),
-        "energies": spectrum.energies.tolist(),
-        "sums": spectrum.sums.tolist(),
-        "off_energy": spectrum.off_energy,
-        "trace": spectrum.trace,
-        "total": spectrum.total,
-        "dimension": float(spectrum.dimension),
-        "cut": spectrum.cut,
+        **spectrum.columns(),
         "tautological": float(is_last or is_isotropic(factor.mT @ factor)),
     }
 

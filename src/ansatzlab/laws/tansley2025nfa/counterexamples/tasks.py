@@ -123,18 +123,10 @@ def _split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
 
 
 def _columns(alignments: Alignments) -> Row:
-    spectrum = alignments.spectrum
     return {
         "layer": "layers.0",
         "layer_index": 1,
-        "eigenvalues": spectrum.eigenvalues.tolist(),
-        "energies": spectrum.energies.tolist(),
-        "sums": spectrum.sums.tolist(),
-        "off_energy": spectrum.off_energy,
-        "trace": spectrum.trace,
-        "total": spectrum.total,
-        "dimension": float(spectrum.dimension),
-        "cut": spectrum.cut,
+        **alignments.spectrum.columns(),
         **{name: _known(getattr(alignments, name)) for name in SCORES},
     }
 

@@ -17,14 +17,11 @@ from ansatzlab.laws.tansley2025nfa.grid.theory import (
     optimizer_of,
     predict,
 )
-from ansatzlab.laws.tansley2025nfa.linear.statistics import law_exponent, remaining_weight
+from ansatzlab.laws.tansley2025nfa.linear.statistics import COLLAPSED, law_exponent, remaining_weight
 from ansatzlab.linalg.exponent import fit_exponent
 
 ALLOWED = 0.1
 """The largest residual with which the ansatz is said to hold, as in a measurement's verdict."""
-
-COLLAPSED = 1e-3
-"""A network whose weights fell below this share of their start has nothing left to judge."""
 
 BALANCED_START = 1e-9
 """A start whose imbalance is below this share of its weights is balanced."""
