@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_OUT := runs/demo
 
-.PHONY: demo test check lint types arrow networks oracles ray bench docs clean
+.PHONY: demo test check lint types arrow networks oracles ray integrations bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/ansatz verify tansley2025nfa --quick --out $(DEMO_OUT)
@@ -32,6 +32,10 @@ networks oracles: $(STAMP)
 # For sweeps on a cluster; its tests are skipped without it.
 ray: $(STAMP)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+
+# For callbacks in other people's training loops; their tests are skipped without them.
+integrations: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[lightning,huggingface,tensorboard]'
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

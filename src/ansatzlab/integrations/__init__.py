@@ -1,0 +1,1 @@
+"""Callbacks for other people's training loops; each needs its own extra."""
