@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ansatzlab import __version__
 from ansatzlab.cli.console import ERROR, Outcome, Output, exit_codes, finish
 from ansatzlab.cli.counterexample import counterexample_command
+from ansatzlab.cli.laws import laws_app
 from ansatzlab.cli.measurement import measure_command
 from ansatzlab.cli.progress import live
 from ansatzlab.cli.runs import runs_command
 from ansatzlab.cli.settings import read_setting
 from ansatzlab.cli.sweep import sweep_command
 from ansatzlab.laws.law import Budget
-from ansatzlab.laws.registry import LAWS, get_law
 from ansatzlab.report.verdicts import tally, verdict_notes, verdict_table
 from ansatzlab.sweeps.executors import Executor, serial, usable_cores
 from ansatzlab.sweeps.processes import Processes
@@ -123,49 +122,7 @@ app.command("runs")(runs_command)
 app.command("counterexample")(counterexample_command)
 
 
-@app.command("laws")
-def laws_command(
-    law: Annotated[str | None, typer.Argument(help="A law's key, for its claims and settings.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
-) -> None:
-    """List the laws that can be verified, or one law's claims and settings."""
-    with exit_codes(GO_ON):
-        chosen = list(LAWS.values()) if law is None else [get_law(law)]
-    if as_json:
-        described = [
-            {
-                "law": item.key,
-                "title": item.title,
-                "source": item.source,
-                "summary": item.summary,
-                "claims": {claim.key: claim.statement for claim in item.claims},
-                "chapters": {chapter.key: chapter.title for chapter in item.chapters},
-                "settings": item.settings(),
-            }
-            for item in chosen
-        ]
-        typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
-        return
-    console = Output(highlight=False)
-    for item in chosen:
-        console.print(f"[bold]{item.key}[/]  {item.title}. {item.authors}. {item.source}", soft_wrap=True)
-        console.print(f"  {item.summary}\n", soft_wrap=True)
-    if law is not None:
-        console.print(_claims_table(chosen[0].key))
-        console.print("Chapters, chosen by --only KEY:")
-        for chapter in chosen[0].chapters:
-            console.print(f"  {chapter.key}: {chapter.title}", markup=False)
-        console.print("Settings of the quick budget, changed by --set NAME=VALUE:")
-        for name, value in chosen[0].settings().items():
-            console.print(f"  {name} = {json.dumps(value)}", markup=False)
-
-
-def _claims_table(key: str) -> Table:
-    table = Table("claim", "statement", "statistic", "threshold", "counts", show_lines=True)
-    for claim in get_law(key).claims:
-        counts = "yes" if claim.role == "claim" else claim.role
-        table.add_row(claim.key, claim.statement, claim.statistic, str(claim.threshold), counts)
-    return table
+app.add_typer(laws_app, name="laws")
 
 
 def _finish(report: Report, as_json: bool) -> None:
