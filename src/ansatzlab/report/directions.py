@@ -1,40 +1,36 @@
-"""A layer's top AGOP eigenvectors as pictures, where its input is an image or an image's patch."""
+"""What a layer looks at where its input is an image or an image's patch: its AGOP's diagonal and top eigenvectors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from io import BytesIO
 from math import isqrt
 
-import numpy as np
 from jaxtyping import Float
-from matplotlib import colormaps
-from matplotlib.image import imsave
 from torch import Tensor, nn
 
+from ansatzlab.errors import InputError
+from ansatzlab.measurement.attribution import agop_diagonal
+from ansatzlab.measurement.layer import LayerMeasurement
+from ansatzlab.measurement.layers import select_layers
 from ansatzlab.measurement.result import Measurement
+from ansatzlab.report.look import Look, Picture, percent
+from ansatzlab.report.pictures import picture_png, place_of_largest
+from ansatzlab.report.readout import display_name
 
 SMALLEST_SIDE = 8
 """A flat input is guessed to be a square picture from this side on; 4, 9 or 16 numbers are as likely a table's row."""
 
-_SHOWN_SIDE = 112  # pixels
+MOST_GROUPS = 8
+"""Of a layer with more blocks than this only the first are drawn."""
+
+ImageShape = tuple[int, int, int]
+"""Channels, height and width."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """The top AGOP eigenvectors of one layer.
-
-    Attributes:
-        layer: The layer's name.
-        reading: How its input was read as a picture, in words.
-        files: One PNG file for each direction, the top one first.
-    """
-
-    layer: str
-    reading: str
-    files: tuple[bytes, ...]
+def first_layer(model: nn.Module) -> str:
+    """Return the name of the first layer of a network that can be measured, in the order of its modules."""
+    return next(iter(select_layers(model, None)[0]))
 
 
-def image_shapes(model: nn.Module, example: Tensor, layers: Mapping[str, object]) -> dict[str, tuple[int, int, int]]:
+def image_shapes(model: nn.Module, example: Tensor, layers: Mapping[str, object]) -> dict[str, ImageShape]:
     """Find the layers whose input is an image or a patch of one.
 
     Conventions:
@@ -45,7 +41,7 @@ def image_shapes(model: nn.Module, example: Tensor, layers: Mapping[str, object]
     Args:
         model: The network.
         example: One input of the network, without the dimension of examples.
-        layers: The measured layers by name, in the network's order.
+        layers: The measured layers by name.
 
     Returns:
         Channels, height and width for each of these layers; empty where the input is no image.
@@ -55,20 +51,21 @@ def image_shapes(model: nn.Module, example: Tensor, layers: Mapping[str, object]
         >>> image_shapes(nn.Sequential(nn.Linear(64, 3)), torch.ones(64), {"0": None})
         {'0': (1, 8, 8)}
     """
-    first = next((name for name, module in model.named_modules() if name in layers), None)
-    if first is None or not example.is_floating_point():
+    first = first_layer(model)
+    if first not in layers or not example.is_floating_point():
         return {}
-    module = model.get_submodule(first)
+    modules = dict(model.named_modules())
+    module = modules.get(first)  # a map inside a module is none of them
     shape = _patch(module) if isinstance(module, nn.Conv2d) else _pixels(module, example)
     return {} if shape is None else {first: shape}
 
 
-def _patch(module: nn.Conv2d) -> tuple[int, int, int] | None:
+def _patch(module: nn.Conv2d) -> ImageShape | None:
     channels, (height, width) = module.in_channels // module.groups, module.kernel_size
     return (channels, height, width) if channels in (1, 3) and min(height, width) > 1 else None
 
 
-def _pixels(module: nn.Module, example: Tensor) -> tuple[int, int, int] | None:
+def _pixels(module: nn.Module | None, example: Tensor) -> ImageShape | None:
     if not isinstance(module, nn.Linear):
         return None
     shape = tuple(example.shape)
@@ -84,13 +81,12 @@ def _pixels(module: nn.Module, example: Tensor) -> tuple[int, int, int] | None:
     return None
 
 
-def directions(
-    measurement: Measurement, shapes: Mapping[str, tuple[int, int, int]], count: int = 8
-) -> tuple[Picture, ...]:
-    """Draw the top AGOP eigenvectors of the layers whose input is a picture.
+def directions(measurement: Measurement, shapes: Mapping[str, ImageShape], count: int = 8) -> tuple[Look, ...]:
+    """Draw the AGOP's diagonal and top eigenvectors of the layers whose input is a picture.
 
     Conventions:
-        An eigenvector has no sign; here its entry of largest size is positive.
+        An eigenvector has no sign; here its entry of largest size is positive. Of several blocks each has a diagonal of
+        its own, and the eigenvectors are the top ones of all blocks together, each of which lies in one block.
 
     Args:
         measurement: The measurement.
@@ -98,37 +94,78 @@ def directions(
         count: How many eigenvectors; no more than the AGOP's rank are shown.
 
     Returns:
-        The pictures.
+        What to show, a layer each; nothing of a layer whose AGOP is zero.
     """
+    looks = (_look(measurement[name], shape, count) for name, shape in shapes.items())
+    return tuple(look for look in looks if look is not None)
+
+
+def _look(layer: LayerMeasurement, shape: ImageShape, count: int) -> Look | None:
+    diagonal = agop_diagonal(layer)
+    trace = float(diagonal.sum())
+    if not trace > 0:
+        return None
+    of_layer = f"of the AGOP of {display_name(layer.name)}"
     pictures = []
-    for name, (channels, height, width) in shapes.items():
-        layer = measurement[name]
-        vectors = layer.agop_directions(count)
-        reading = f"{height} × {width}" + (f", {channels} channels" if channels > 1 else "")
-        files = tuple(picture_png(vector.reshape(channels, height, width)) for vector in vectors)
-        if files:
-            pictures.append(Picture(name, reading, files))
-    return tuple(pictures)
+    for group, entries in enumerate(diagonal[:MOST_GROUPS]):
+        where, values = _group(layer, group), entries.reshape(shape)
+        alt = (
+            f"Diagonal {of_layer}{where}: largest, {percent(float(entries.max()) / trace)} of the trace, at "
+            f"{place_of_largest(values)}"
+        )
+        label, png = f"diagonal{where}", picture_png(values, "strength")
+        pictures.append(Picture(f"diagonal-{group + 1}", label, alt, png))
+    for rank, (value, group, vector) in enumerate(leading(layer, count), start=1):
+        where, values = _group(layer, group), signed(vector).reshape(shape)
+        share = percent(value / trace)
+        alt = f"Eigenvector {rank} {of_layer}{where}, {share} of the trace: largest at {place_of_largest(values)}"
+        pictures.append(Picture(f"direction-{rank}", f"{rank}{where}: {share}", alt, picture_png(values)))
+    return Look("Top eigenvectors and diagonal of the AGOP of", layer.name, _caption(layer, shape), tuple(pictures))
 
 
-def picture_png(direction: Float[Tensor, "channels height width"]) -> bytes:
-    """Draw one direction as a PNG file.
+def _group(layer: LayerMeasurement, group: int) -> str:
+    return f", group {group + 1}" if layer.groups > 1 else ""
 
-    Conventions:
-        One channel: red is positive, blue negative, white zero. Three: red, green and blue, grey is zero.
+
+def _caption(layer: LayerMeasurement, shape: ImageShape) -> str:
+    channels, height, width = shape
+    what = "A patch" if layer.kind.startswith("conv") else "The input"
+    size = f"{height} × {width} pixels" + (f" of {channels} channels" if channels > 1 else "")
+    dark, zero, full = ("black", "grey", "in full colour") if channels > 1 else ("dark", "white", "bright yellow")
+    signs = "" if channels > 1 else "red positive, blue negative, "
+    left_out = f" Of {layer.groups} groups the first {MOST_GROUPS}." if layer.groups > MOST_GROUPS else ""
+    return (
+        f"{what}, {size}. The diagonal says how strongly the outputs react to each pixel alone: nothing is {dark}, the "
+        f"strongest {full}. The eigenvectors are the patterns to which they react together, the largest eigenvalue "
+        f"first, with its share of the trace: {signs}zero is {zero}; an eigenvector has no sign, so its largest entry "
+        f"is drawn positive. Every picture has a scale of its own.{left_out}"
+    )
+
+
+def leading(layer: LayerMeasurement, count: int) -> list[tuple[float, int, Float[Tensor, " i"]]]:
+    """Return the leading eigenvalues of the AGOP over all its blocks, each with its block and its eigenvector.
 
     Args:
-        direction: Its entries; 1 or 3 channels.
+        layer: The layer.
+        count: How many; fewer are returned where the rank is smaller, and none where the layer's gradients are too
+            coarse to resolve a spectrum.
 
     Returns:
-        The file's bytes; each entry is a square of whole pixels.
+        Eigenvalue, number of the block, and unit vector in the block's input coordinates, the largest eigenvalue first.
     """
-    values = direction.detach().cpu().double().numpy()
-    peak = values.flat[np.abs(values).argmax()]
-    scaled = values / peak if peak else values  # the entry of largest size becomes 1
-    half = 0.5 + 0.5 * scaled
-    colours = colormaps["RdBu_r"](half[0])[..., :3] if len(half) == 1 else half.transpose(1, 2, 0)
-    factor = max(1, _SHOWN_SIDE // max(values.shape[1:]))
-    buffer = BytesIO()
-    imsave(buffer, np.kron(colours, np.ones((factor, factor, 1))), format="png")
-    return buffer.getvalue()
+    blocks = list(layer.parts.values()) if layer.groups > 1 else [layer]
+    found = []
+    try:
+        for group, block in enumerate(blocks):
+            values = block.spectrum().eigenvalues[:count].tolist()
+            found += [
+                (value, group, vector) for value, vector in zip(values, block.agop_directions(count), strict=True)
+            ]
+    except InputError:
+        return []
+    return sorted(found, key=lambda each: -each[0])[:count]
+
+
+def signed(vector: Float[Tensor, " i"]) -> Float[Tensor, " i"]:
+    """Turn an eigenvector, which has no sign, so that its entry of largest size is positive."""
+    return vector * vector[vector.abs().argmax()].sign()
