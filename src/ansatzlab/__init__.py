@@ -1,5 +1,7 @@
 """ansatzlab: a PyTorch laboratory for the laws of feature learning."""
 
+from ansatzlab.measurement.attribution import attribute
+from ansatzlab.measurement.explanation import explain
 from ansatzlab.measurement.layer import LayerMeasurement
 from ansatzlab.measurement.outputs import Outputs
 from ansatzlab.measurement.reference import reference_agop
@@ -12,23 +14,31 @@ from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.sweeps.sweep import sweep
 from ansatzlab.sweeps.task import TaskSpec
 from ansatzlab.training.account import BalanceAccount
+from ansatzlab.training.moments import AtLossLevels, Every, LogSpaced
+from ansatzlab.training.recorder import Recorder
 from ansatzlab.verification import Report, verify
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AtLossLevels",
     "BalanceAccount",
+    "Every",
     "Exact",
     "LayerMeasurement",
+    "LogSpaced",
     "LossGradient",
     "Measurement",
     "Output",
     "Outputs",
+    "Recorder",
     "Report",
     "RunSpec",
     "Signs",
     "TaskSpec",
     "__version__",
+    "attribute",
+    "explain",
     "grid",
     "measure",
     "reference_agop",

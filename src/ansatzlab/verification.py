@@ -16,6 +16,7 @@ from ansatzlab.laws.judge import Finding, Outcome, controls, judge, overall
 from ansatzlab.laws.law import Budget, Law
 from ansatzlab.laws.registry import get_law
 from ansatzlab.report.exhibits import Shown, save_exhibit
+from ansatzlab.report.live_runs import live_runs
 from ansatzlab.report.page import render_page
 from ansatzlab.store.parquet import Store
 from ansatzlab.store.provenance import provenance
@@ -183,7 +184,8 @@ def _write(request: Request, table: pa.Table, store: Store) -> Report:
         "runs": _counts(table),
         **provenance(),
     }
-    write_atomically(page, render_page(law, findings, exhibits, facts).encode())
+    live = live_runs(table, planned=request.runs, score="residual", command=facts["command"])
+    write_atomically(page, render_page(law, findings, exhibits, facts, live).encode())
     store.write_json("verdicts", report.to_dict())
     return report
 

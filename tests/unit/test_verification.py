@@ -51,6 +51,10 @@ def test_everything_is_written_beside_the_runs(report):
     page = report.page.read_text(encoding="utf-8")
     assert "mine.npz" in page
     assert "--set" in page
+    start = page.index('id="live-data">') + len('id="live-data">')
+    live = json.loads(page[start : page.index("</script>", start)])
+    assert live["count"] > 0  # layers of runs that follow the exponent
+    assert page.index('id="verdicts"') < start < page.index("Figure 1.")
 
 
 def test_the_report_is_made_again_from_the_folder_alone(report):

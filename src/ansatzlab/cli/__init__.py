@@ -5,10 +5,8 @@ by Ctrl-C. Of ``sweep``: 0 every run finished or diverged, 1 some failed, 2 the 
 nothing was run, 3 any other error, 130 stopped. Of every other command: 0 done, 3 error, 130 stopped.
 """
 
-import json
 import sys
 import traceback
-from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -16,21 +14,23 @@ from typing import Annotated
 import typer
 
 from ansatzlab import __version__
-from ansatzlab.cli.console import ERROR, Outcome, Output, exit_codes, finish
+from ansatzlab.cli.compare import compare_command
+from ansatzlab.cli.console import ERROR, Outcome, exit_codes
 from ansatzlab.cli.counterexample import counterexample_command
+from ansatzlab.cli.figure import figure_command
 from ansatzlab.cli.laws import laws_app
 from ansatzlab.cli.measurement import measure_command
+from ansatzlab.cli.merge import merge_command
 from ansatzlab.cli.progress import live
+from ansatzlab.cli.report import finish_report, report_command
 from ansatzlab.cli.runs import runs_command
 from ansatzlab.cli.settings import read_setting
 from ansatzlab.cli.sweep import sweep_command
 from ansatzlab.laws.law import Budget
-from ansatzlab.report.verdicts import tally, verdict_notes, verdict_table
 from ansatzlab.sweeps.executors import Executor, serial, usable_cores
 from ansatzlab.sweeps.processes import Processes
-from ansatzlab.verification import Report, rebuild, verify
+from ansatzlab.verification import verify
 
-EXIT_CODES = {"HOLDS": 0, "FAILS": 1, "INCONCLUSIVE": 2}
 USAGE = 2
 GO_ON = "stopped; every finished run is kept, and the same command goes on from here."
 
@@ -98,44 +98,21 @@ def verify_command(
             executor=_executor(workers if workers is not None else usable_cores() if full else 1),
             progress=progress,
         )
-    _finish(report, as_json)
+    finish_report(report, as_json)
 
 
 def _executor(workers: int) -> Executor:
     return serial if workers == 1 else Processes(workers)
 
 
-@app.command("report")
-def report_command(
-    folder: Annotated[Path, typer.Argument(help="An output folder of `ansatz verify`.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON, nothing else.")] = False,
-) -> None:
-    """Judge the runs that a folder holds and write its report again, without running anything."""
-    with exit_codes(GO_ON):
-        report = rebuild(folder)
-    _finish(report, as_json)
-
-
+app.command("report")(report_command)
 app.command("measure")(measure_command)
 app.command("sweep")(sweep_command)
 app.command("runs")(runs_command)
+app.command("figure")(figure_command)
+app.command("compare")(compare_command)
+app.command("merge")(merge_command)
 app.command("counterexample")(counterexample_command)
 
 
 app.add_typer(laws_app, name="laws")
-
-
-def _finish(report: Report, as_json: bool) -> None:
-    finish(partial(_show, report, as_json), EXIT_CODES[report.outcome])
-
-
-def _show(report: Report, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
-    else:
-        console = Output(highlight=False)
-        console.print(verdict_table(report.findings))
-        for note in verdict_notes(report.findings):
-            console.print(note, markup=False, soft_wrap=True)
-        console.print(f"[bold]{report.outcome}[/]  {tally(report.findings)}", soft_wrap=True)
-        console.print(f"report: {report.page}", markup=False, soft_wrap=True)

@@ -4,7 +4,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -17,18 +17,18 @@ from torch import nn
 
 from ansatzlab.cli.batches import counted, device_of_network, example_of, moved, peek, refuse_idle_process, try_network
 from ansatzlab.cli.console import Output, exit_codes, finish
+from ansatzlab.cli.look import choose_example, looks_at, names_of_tokens, refuse_unshown
 from ansatzlab.cli.processes import Process, device_of, one_of_several, sum_over_processes
 from ansatzlab.errors import InputError
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.layers import select_layers
-from ansatzlab.measurement.outputs import Outputs, Positions
+from ansatzlab.measurement.outputs import Batch, Outputs, Positions
 from ansatzlab.measurement.presets import get_preset
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.seeds import Exact, Seeds, Signs
 from ansatzlab.measurement.sources import load_batches, load_model
 from ansatzlab.measurement.states import apply_state, load_state
-from ansatzlab.report.directions import Picture, directions, image_shapes
 from ansatzlab.report.folder import refuse_foreign_folder, write_folder
 from ansatzlab.report.readout import Readout, conventions_of, describe_convention, read_layers
 from ansatzlab.report.terminal import readout_notes, readout_table
@@ -57,6 +57,8 @@ class Request:
         limit: The most examples.
         dtype: What the network and its floating inputs are cast to; None leaves both.
         device: Where the network runs; None leaves it.
+        tokens: A file with the names of the network's tokens, or None.
+        explain: The number of an example to attribute, or None.
         out: The output folder, or None.
     """
 
@@ -74,6 +76,8 @@ class Request:
     limit: int | None
     dtype: torch.dtype | None
     device: str | None
+    tokens: Path | None
+    explain: int | None
     out: Path | None
 
 
@@ -84,14 +88,12 @@ class Result:
     Attributes:
         measurement: The measurement.
         rows: What was read out of it.
-        pictures: The AGOP's directions, where the input is an image.
         facts: Provenance, name to value.
         page: The report; None if no folder was asked for.
     """
 
     measurement: Measurement
     rows: tuple[Readout, ...]
-    pictures: tuple[Picture, ...]
     facts: Mapping[str, str]
     page: Path | None = None
 
@@ -149,6 +151,12 @@ def measure_command(
     device: Annotated[
         str | None, typer.Option(help="Where the network runs, such as cuda. Default: where it is.")
     ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Names of an embedding's tokens: one a line, or tokenizer.json, for the report.")
+    ] = None,
+    explain: Annotated[
+        int | None, typer.Option(min=0, help="An example by its number, whose AGOP attribution the report shows.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the measurement, its rows, a report and its figures to this folder.")
     ] = None,
@@ -175,6 +183,8 @@ def measure_command(
             limit=limit,
             dtype=None if dtype is None else getattr(torch, dtype),
             device=device,
+            tokens=tokens,
+            explain=explain,
             out=out,
         )
         result = _run(request, process, quiet=as_json)
@@ -190,6 +200,8 @@ def _run(request: Request, process: Process, *, quiet: bool) -> Result | None:
     """Measure, sum over the processes and, in the first of them, read and write."""
     _check(request)
     network, initial, done = _build(request, process)
+    names = names_of_tokens(request.tokens, network)
+    chosen = None if process.rank else choose_example(request.explain, partial(_inputs, request, network))
     batches = load_batches(request.data, request.batch_size, request.limit)
     refuse_idle_process(batches, process)
     batches = moved(batches.share(process.rank, process.world), device_of_network(network), request.dtype)
@@ -208,18 +220,25 @@ def _run(request: Request, process: Process, *, quiet: bool) -> Result | None:
     if process.rank > 0:
         return None
     rows = read_layers(measurement, _plan(measurement, network, request), parts=request.parts)
-    pictures = directions(measurement, image_shapes(network, example_of(first), measurement))
-    result = Result(measurement, rows, pictures, _facts(request, process, done))
+    result = Result(measurement, rows, _facts(request, process, done))
     if request.out is None:
         return result
+    looks = looks_at(measurement, network, example_of(first), names, chosen)
     page = write_folder(
-        request.out, measurement, rows, pictures, record=result.to_dict(), facts=result.facts, title=request.model
+        request.out, measurement, rows, looks, record=result.to_dict(), facts=result.facts, title=request.model
     )
-    return Result(measurement, rows, pictures, result.facts, page)
+    return Result(measurement, rows, result.facts, page)
+
+
+def _inputs(request: Request, network: nn.Module) -> Iterable[Batch]:
+    """Open the data once more, as they enter the network."""
+    batches = load_batches(request.data, request.batch_size, request.limit)
+    return moved(batches, device_of_network(network), request.dtype).source
 
 
 def _check(request: Request) -> None:
     """Refuse what can be refused before anything is loaded."""
+    refuse_unshown(request.tokens, request.explain, request.out)
     if request.out is not None:
         refuse_foreign_folder(request.out)
     for exponent in request.exponents:

@@ -19,6 +19,7 @@ from ansatzlab.cli.listing import settings_of, show_listing
 from ansatzlab.cli.progress import Tell, json_lines, line, live
 from ansatzlab.cli.settings import read_setting
 from ansatzlab.errors import InputError
+from ansatzlab.report.store_page import write_store_page
 from ansatzlab.store.parquet import MARKER, Store
 from ansatzlab.store.schema import STATUSES
 from ansatzlab.sweeps.batch import plan_batches
@@ -94,11 +95,14 @@ def sweep_command(
         if dry_run:
             finish(partial(_show_plan, specs, folder, batch_size, told), 0)
         store = Store.open(folder)
-        store.write_json(REQUEST, {"file": str(file), "grid": axes, "runs": [spec.run_id for spec in specs]})
+        command = shlex.join(["ansatz", *sys.argv[1:]])
+        runs = [spec.run_id for spec in specs]
+        store.write_json(REQUEST, {"file": str(file), "grid": axes, "runs": runs, "command": command})
         with _bad_input(), _kept(folder, told) as progress:
             table = sweep(specs, store=store, executor=chosen, batch_size=batch_size, progress=progress)
+        page = write_store_page(store, table)
     counts = _counts(table)
-    finish(partial(_show_end, counts, folder, told), FAILED if counts["failed"] else 0)
+    finish(partial(_show_end, counts, folder, page, told), FAILED if counts["failed"] else 0)
 
 
 def _executor(name: ExecutorName | None, workers: int | None, address: str | None) -> Executor:
@@ -152,7 +156,7 @@ def _counts(table: pa.Table) -> dict[str, int]:
     return {status: counts[status] for status in STATUSES}
 
 
-def _show_end(counts: dict[str, int], folder: Path, told: Told) -> None:
+def _show_end(counts: dict[str, int], folder: Path, page: Path, told: Told) -> None:
     command = shlex.join(["ansatz", "runs", str(folder)])
     if told.as_lines:
         line(told.console, "end", **counts, folder=str(folder))
@@ -161,6 +165,7 @@ def _show_end(counts: dict[str, int], folder: Path, told: Told) -> None:
         table.add_row(*map(str, counts.values()), str(sum(counts.values())))
         told.console.print(table)
         told.console.print(f"runs: {folder}", markup=False, soft_wrap=True)
+        told.console.print(f"report: {page}", markup=False, soft_wrap=True)
         told.console.print(f"list them: {command}", markup=False, soft_wrap=True)
         if counts["failed"]:
             told.console.print(f"why some failed: {command} --status failed", markup=False, soft_wrap=True)

@@ -5,58 +5,48 @@ positive on a logarithmic axis, is a gap in its line and its band, and `count_un
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from html import escape
 from io import BytesIO
-from itertools import groupby
 from pathlib import Path
-from textwrap import fill, wrap
-from typing import Literal
+from textwrap import wrap
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from ansatzlab.atomic import write_atomically
 from ansatzlab.errors import InputError
 from ansatzlab.laws.figure import Curve, Figure
-
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's colours for colour-blind readers, less yellow (lost on white) and black (lost on a dark page)."""
-
-GREY = "#808080"
-"""The colour of references and, until a page sets its own, of text: readable on white and on a dark page."""
+from ansatzlab.report.lettering import broken
+from ansatzlab.report.styles import (
+    BAND_OPACITY,
+    GREY,
+    LINESTYLES,
+    NOTHING,
+    PAGE,
+    Style,
+    Typography,
+    columns_of,
+    drawable,
+    has_points,
+    legend_columns,
+    legend_height,
+    legend_name,
+    styles_of,
+    whole_runs,
+)
+from ansatzlab.report.ticks import set_ticks
 
 CURVES_INSIDE = 6
 """With more curves than this matplotlib's legend goes below the axes."""
 
-_LINESTYLES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
-_MEASURED_DASHES = ("solid", "dashdot", "longdash")
-_REFERENCE_DASHES = ("dash", "dot", "dashdot")
-_MARKERS = (("circle", "o"), ("square", "s"), ("diamond", "D"), ("triangle-up", "^"), ("x", "X"), ("star", "*"))
-_MARKED_POINTS = 24  # with more points than this the markers hide the line
-_BAND_OPACITY = 0.18
-_NOTHING = "no value can be drawn on these axes"
+POINTS = 72.0
+"""Points an inch."""
 
-
-@dataclass(frozen=True)
-class _Style:
-    """How one curve looks, in Plotly's and matplotlib's words.
-
-    Attributes:
-        colour: Hexadecimal.
-        dash: Plotly's name of the dash; `_LINESTYLES` has matplotlib's.
-        symbol: Plotly's marker.
-        marker: Matplotlib's marker.
-        marked: Whether the points are few or isolated, so that they need markers.
-    """
-
-    colour: str
-    dash: str
-    symbol: str
-    marker: str
-    marked: bool
+_ASPECT = 0.62
+_LINE = 1.25  # from line to line, in sizes of the letters
+_NUMBERS = 40.0  # points that the numbers beside an axis take, at most
 
 
 def to_plotly(figure: Figure) -> dict[str, object]:
@@ -81,25 +71,27 @@ def to_plotly(figure: Figure) -> dict[str, object]:
         >>> plot["data"][0]["y"]
         [0.1, None, 0.4]
     """
-    curves = [_drawable(curve, figure) for curve in figure.curves]
+    curves = [drawable(curve, figure) for curve in figure.curves]
     data: list[dict[str, object]] = []
-    for number, (curve, style) in enumerate(zip(curves, _styles(curves), strict=True)):
+    for number, (curve, style) in enumerate(zip(curves, styles_of(curves), strict=True)):
         group = {"legendgroup": str(number)}  # the legend switches a line and its band together
         if curve.low:
             data.append(_plotly_band(curve, style) | group)
         data.append(_plotly_line(curve, style) | group)
-    return {"data": data, "layout": _plotly_layout(figure, empty=not any(map(_has_points, curves)))}
+    return {"data": data, "layout": _plotly_layout(figure, empty=not any(map(has_points, curves)))}
 
 
-def to_matplotlib(figure: Figure, *, width_inches: float = 5.5) -> MatplotlibFigure:
+def to_matplotlib(figure: Figure, *, width_inches: float = 5.5, typography: Typography = PAGE) -> MatplotlibFigure:
     """Draw a figure for a paper, without pyplot and its global state.
 
     Args:
         figure: What to draw.
         width_inches: The width on paper; the height follows from it and from the legend's length.
+        typography: Sizes of letters, and whether there is a title.
 
     Returns:
-        A matplotlib figure that belongs to nobody else; text is shown literally, not read as mathematics.
+        A matplotlib figure that belongs to nobody else; text is shown literally, not read as mathematics, and a letter
+        that the font does not have as ``�``.
 
     Raises:
         InputError: If the width is not a positive number, a curve's columns differ in length, or only one of low and
@@ -111,28 +103,61 @@ def to_matplotlib(figure: Figure, *, width_inches: float = 5.5) -> MatplotlibFig
         >>> drawn.axes[0].get_xscale()
         'log'
     """
-    if not 0 < width_inches < math.inf:
-        raise InputError(f"width_inches: got {width_inches!r}, wanted a positive number, for example 5.5.")
-    curves = [_drawable(curve, figure) for curve in figure.curves]
-    letters = max(1, int(width_inches * 11))  # that many of the title's letters fit on a line
-    columns = 2 if max((len(curve.label) for curve in curves), default=0) <= letters // 2 else 1
-    outside = len(curves) > CURVES_INSIDE
-    height = 0.62 * width_inches + (0.17 * math.ceil(len(curves) / columns) if outside else 0)
-    drawn = MatplotlibFigure(figsize=(width_inches, height), layout="constrained")
+    refuse_width(width_inches)
+    curves = [drawable(curve, figure) for curve in figure.curves]
+    width = width_inches * POINTS
+    names = [broken(legend_name(curve), 0.86 * width, typography.tick) for curve in curves]
+    height = min(_ASPECT * width_inches, typography.tallest)
+    y_label = broken(figure.y_label, 0.75 * height * POINTS, typography.label)
+    beside = _LINE * typography.label * (y_label.count("\n") + 1) + _NUMBERS
+    x_label = broken(figure.x_label, width - beside, typography.label)  # centred below axes that begin there
+    title = broken(figure.title, width - beside, typography.title) if typography.titled else ""
+    further = title.count("\n") * typography.title + x_label.count("\n") * typography.label
+    drawn = MatplotlibFigure(figsize=(width_inches, height + _LINE * further / POINTS), layout="constrained")
     axes = drawn.add_subplot()
     axes.set_xscale("log" if figure.x_log else "linear")
     axes.set_yscale("log" if figure.y_log else "linear")
-    handles = [_draw_curve(axes, curve, style) for curve, style in zip(curves, _styles(curves), strict=True)]
-    axes.set_title(fill(figure.title, letters), loc="left", fontsize=9.5, parse_math=False)
-    axes.set_xlabel(fill(figure.x_label, letters), fontsize=9, parse_math=False)
-    axes.set_ylabel(fill(figure.y_label, max(1, letters // 2)), fontsize=9, parse_math=False)
-    axes.tick_params(labelsize=8)
+    handles = [_draw_curve(axes, curve, style) for curve, style in zip(curves, styles_of(curves), strict=True)]
+    axes.set_title(title, loc="left", fontsize=typography.title, parse_math=False)
+    axes.set_xlabel(x_label, fontsize=typography.label, parse_math=False)
+    axes.set_ylabel(y_label, fontsize=typography.label, parse_math=False)
+    set_ticks(axes, width_inches, typography)
     axes.grid(visible=True, color=GREY, alpha=0.2, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    if not any(map(_has_points, curves)):
-        axes.text(0.5, 0.5, _NOTHING, transform=axes.transAxes, ha="center", color=GREY, fontsize=9)
-    _add_legend(drawn if outside else axes, handles, [_name(curve) for curve in curves], columns if outside else 1)
+    if not any(map(has_points, curves)):
+        axes.text(0.5, 0.5, NOTHING, transform=axes.transAxes, ha="center", color=GREY, fontsize=typography.label)
+    if typography.legend_below or len(curves) > CURVES_INSIDE:
+        add_legend_below(drawn, handles, names, typography)
+    elif handles:
+        _literal(axes.legend(handles, names, loc="best", fontsize=typography.tick, framealpha=0.8, edgecolor="none"))
     return drawn
+
+
+def refuse_width(width_inches: float) -> None:
+    """Refuse a width that nothing can be drawn in.
+
+    Raises:
+        InputError: If it is not a positive number.
+    """
+    if not 0 < width_inches < math.inf:
+        raise InputError(f"width_inches: got {width_inches!r}, wanted a positive number, for example 5.5.")
+
+
+def add_legend_below(drawn: MatplotlibFigure, handles: list[Line2D], names: list[str], typography: Typography) -> None:
+    """Put a legend below everything, in as many columns as fit, and make the drawing higher by what it takes.
+
+    Args:
+        drawn: The drawing, whose layout is constrained.
+        handles: One for each entry; may be none.
+        names: The entries, in lines that fit into the width.
+        typography: The size of its letters.
+    """
+    if not handles:
+        return
+    columns = legend_columns(names, 0.97 * drawn.get_figwidth() * POINTS, typography.tick)
+    drawn.set_figheight(drawn.get_figheight() + legend_height(names, columns, typography.tick) / POINTS)
+    size = {"fontsize": typography.tick, "borderpad": 0.2, "borderaxespad": 0.2, "frameon": False}
+    _literal(drawn.legend(handles, names, loc="outside lower center", ncols=columns, **size))
 
 
 def save_png(figure: Figure, path: Path, dpi: int = 160) -> None:
@@ -181,73 +206,16 @@ def count_undrawn(figure: Figure) -> int:
         >>> count_undrawn(Figure("e", "Error", "", "step", "error", (Curve("error", (0.0, 1.0), (1.0, 1.0)),)))
         1
     """
-    curves = [_drawable(curve, figure) for curve in figure.curves]
-    return sum(any(map(math.isnan, point)) for curve in curves for point in zip(*_columns(curve), strict=True))
+    curves = [drawable(curve, figure) for curve in figure.curves]
+    return sum(any(map(math.isnan, point)) for curve in curves for point in zip(*columns_of(curve), strict=True))
 
 
-def _columns(curve: Curve) -> tuple[tuple[float, ...], ...]:
-    return (curve.x, curve.y, curve.low, curve.high) if curve.low or curve.high else (curve.x, curve.y)
-
-
-def _drawable(curve: Curve, figure: Figure) -> Curve:
-    lengths = [len(column) for column in _columns(curve)]
-    if len(set(lengths)) > 1:
-        raise InputError(
-            f"figure {figure.key!r}, curve {curve.label!r}: columns of {lengths} values; x, y and, where there is a "
-            "spread, both low and high need one value a point."
-        )
-    return replace(
-        curve,
-        x=_gapped(curve.x, figure.x_log),
-        y=_gapped(curve.y, figure.y_log),
-        low=_gapped(curve.low, figure.y_log),
-        high=_gapped(curve.high, figure.y_log),
-    )
-
-
-def _gapped(values: Sequence[float], log: bool) -> tuple[float, ...]:
-    return tuple(value if math.isfinite(value) and (value > 0 or not log) else math.nan for value in values)
-
-
-def _runs(*columns: Sequence[float]) -> Iterator[slice]:
-    """Yield the stretches of consecutive points at which no column has a gap."""
-    whole = [not any(map(math.isnan, point)) for point in zip(*columns, strict=True)]
-    for drawn, group in groupby(range(len(whole)), key=whole.__getitem__):
-        members = list(group)
-        if drawn:
-            yield slice(members[0], members[-1] + 1)
-
-
-def _has_points(curve: Curve) -> bool:
-    return any(True for _ in _runs(curve.x, curve.y))
-
-
-def _name(curve: Curve) -> str:
-    return curve.label if _has_points(curve) else f"{curve.label} ({_NOTHING})"
-
-
-def _styles(curves: Sequence[Curve]) -> Iterator[_Style]:
-    """Yield the styles; measured curves and references are counted apart, so that a reference shifts no colour."""
-    seen = {True: 0, False: 0}
-    for curve in curves:
-        rank = seen[curve.dashed]
-        seen[curve.dashed] += 1
-        symbol, marker = _MARKERS[rank % len(_MARKERS)]
-        lengths = [run.stop - run.start for run in _runs(curve.x, curve.y)]
-        few = 1 in lengths or 0 < sum(lengths) <= _MARKED_POINTS
-        if curve.dashed:
-            yield _Style(GREY, _REFERENCE_DASHES[rank % len(_REFERENCE_DASHES)], symbol, marker, 1 in lengths)
-        else:
-            cycle = rank // len(PALETTE) % len(_MEASURED_DASHES)
-            yield _Style(PALETTE[rank % len(PALETTE)], _MEASURED_DASHES[cycle], symbol, marker, few)
-
-
-def _plotly_line(curve: Curve, style: _Style) -> dict[str, object]:
+def _plotly_line(curve: Curve, style: Style) -> dict[str, object]:
     points = [(None, None) if math.isnan(x) or math.isnan(y) else (x, y) for x, y in zip(curve.x, curve.y, strict=True)]
     return {
         "type": "scatter",
         "mode": "lines+markers" if style.marked else "lines",
-        "name": _plotly_text(_name(curve), 36),
+        "name": _plotly_text(legend_name(curve), 36),
         "x": [x for x, _ in points],
         "y": [y for _, y in points],
         "line": {"color": style.colour, "width": 2, "dash": style.dash},
@@ -257,15 +225,15 @@ def _plotly_line(curve: Curve, style: _Style) -> dict[str, object]:
     }
 
 
-def _plotly_band(curve: Curve, style: _Style) -> dict[str, object]:
+def _plotly_band(curve: Curve, style: Style) -> dict[str, object]:
     """Describe the band as one closed polygon a run: Plotly's fill between two lines does not respect gaps."""
     x: list[float | None] = []
     y: list[float | None] = []
-    for run in _runs(curve.x, curve.low, curve.high):
+    for run in whole_runs(curve.x, curve.low, curve.high):
         x += [*curve.x[run], *reversed(curve.x[run]), None]
         y += [*curve.high[run], *reversed(curve.low[run]), None]
     red, green, blue = bytes.fromhex(style.colour[1:])
-    colour = f"rgba({red},{green},{blue},{_BAND_OPACITY})"
+    colour = f"rgba({red},{green},{blue},{BAND_OPACITY})"
     return {
         "type": "scatter",
         "mode": "lines",
@@ -303,7 +271,7 @@ def _plotly_layout(figure: Figure, *, empty: bool) -> dict[str, object]:
     }
     if empty:
         place = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
-        layout["annotations"] = [{"text": _NOTHING, **place}]
+        layout["annotations"] = [{"text": NOTHING, **place}]
     return layout
 
 
@@ -321,16 +289,16 @@ def _plotly_axis(label: str, log: bool) -> dict[str, object]:
     }
 
 
-def _draw_curve(axes: Axes, curve: Curve, style: _Style) -> Line2D:
+def _draw_curve(axes: Axes, curve: Curve, style: Style) -> Line2D:
     if curve.low:
         axes.fill_between(
-            curve.x, curve.low, curve.high, color=style.colour, alpha=_BAND_OPACITY, linewidth=0.8, zorder=1
+            curve.x, curve.low, curve.high, color=style.colour, alpha=BAND_OPACITY, linewidth=0.8, zorder=1
         )
     (line,) = axes.plot(
         curve.x,
         curve.y,
         color=style.colour,
-        linestyle=_LINESTYLES[style.dash],
+        linestyle=LINESTYLES[style.dash],
         linewidth=1.4,
         marker=style.marker if style.marked else "",
         markersize=4,
@@ -338,10 +306,6 @@ def _draw_curve(axes: Axes, curve: Curve, style: _Style) -> Line2D:
     return line
 
 
-def _add_legend(parent: Axes | MatplotlibFigure, handles: list[Line2D], names: list[str], columns: int) -> None:
-    if not handles:
-        return
-    place: Literal["best", "outside lower center"] = "best" if isinstance(parent, Axes) else "outside lower center"
-    legend = parent.legend(handles, names, loc=place, ncols=columns, fontsize=8, framealpha=0.8, edgecolor="none")
+def _literal(legend: Legend) -> None:
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -1,9 +1,10 @@
 """Draw a `HeatMap`: as Plotly's JSON for the page and as matplotlib's object for a paper."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from html import escape
-from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,10 @@ from matplotlib.figure import Figure as MatplotlibFigure
 
 from ansatzlab.errors import InputError
 from ansatzlab.laws.figure import HeatMap, Panel
-from ansatzlab.report.figures import GREY
+from ansatzlab.report.figures import POINTS, refuse_width
+from ansatzlab.report.lettering import broken, printed, widest, width_of
+from ansatzlab.report.styles import GREY, PAGE, Typography
+from ansatzlab.report.ticks import set_log_ticks
 
 COLOURS = "cividis"
 """A scale that colour-blind readers and grey printers read alike."""
@@ -21,7 +25,11 @@ COLOURS = "cividis"
 ACROSS = 2
 """How many panels stand side by side."""
 
+NARROW = 5.0
+"""In a drawing of fewer inches they stand one below the other."""
+
 _ROW, _MARGIN = 30, 120  # pixels of a row of cells, and of what stands around a panel
+_NAMES, _UPRIGHT = 0.35, 1.0  # the widest names of rows, as a part of a panel; the longest upright names, in inches
 
 
 def plotly_heatmap(figure: HeatMap) -> dict[str, object]:
@@ -80,33 +88,48 @@ def plotly_heatmap(figure: HeatMap) -> dict[str, object]:
     return {"data": data, "layout": layout}
 
 
-def draw_heatmap(figure: HeatMap, *, width_inches: float = 7.0) -> MatplotlibFigure:
+def draw_heatmap(figure: HeatMap, *, width_inches: float = 7.0, typography: Typography = PAGE) -> MatplotlibFigure:
     """Draw a heat map for a paper.
+
+    Conventions:
+        A mark that does not fit into its cell in one line stands in two, broken at its space. If it does not fit then
+        either, no cell has a mark: the colours say what they can. Below `NARROW` panels stand one below the other.
 
     Args:
         figure: What to draw.
         width_inches: The width on paper; the height follows from the rows.
+        typography: Sizes of letters, and whether there is a title.
 
     Returns:
-        A matplotlib figure that belongs to nobody else.
+        A matplotlib figure that belongs to nobody else; text is shown literally.
 
     Raises:
-        InputError: If a panel's values or marks do not have its shape.
+        InputError: If the width is not a positive number, or a panel's values or marks do not have its shape.
     """
+    refuse_width(width_inches)
     panels = [_checked(figure, panel) for panel in figure.panels]
-    height = 0.5 + sum(0.28 * max(len(panel.rows) for panel in line) + 0.9 for line in _lines(figure))
-    drawn = MatplotlibFigure(figsize=(width_inches, max(height, 1.5)), layout="constrained")
-    axes = np.ravel(drawn.subplots(_down(figure), _columns(figure), squeeze=False))
+    across = 1 if width_inches < NARROW else _columns(figure)
+    layout = _Layout.of(figure, width_inches / across, typography)
+    lines = [panels[start : start + across] for start in range(0, len(panels), across)]
+    heights = [layout.around + layout.row * max(max(len(panel.rows) for panel in line), 1) for line in lines] or [1.0]
+    title = broken(figure.title, 0.95 * width_inches * POINTS, typography.title) if typography.titled else ""
+    label = broken(figure.value_label, 0.9 * (width_inches * POINTS - layout.beside), typography.label)
+    scale = 1.25 * (typography.title * (title.count("\n") + 1) + typography.label * (label.count("\n") + 1)) / POINTS
+    drawn = MatplotlibFigure(figsize=(width_inches, sum(heights) + scale + 0.5), layout="constrained")
+    ratios = {"height_ratios": heights}
+    axes = np.ravel(drawn.subplots(max(1, len(lines)), across, squeeze=False, gridspec_kw=ratios))
     lowest, highest = _range(figure)
     norm = LogNorm(10**lowest, 10**highest) if figure.log else Normalize(lowest, highest)
     for place, panel in zip(axes, panels, strict=False):
-        _draw_panel(place, panel, figure, norm)
+        _draw_panel(place, panel, figure, norm, layout)
     for place in axes[len(panels) :]:
         place.set_axis_off()
-    drawn.suptitle(fill(figure.title, int(width_inches * 11)), x=0.01, ha="left", fontsize=9.5)
-    bar = drawn.colorbar(ScalarMappable(norm, COLOURS), ax=axes.tolist(), shrink=0.6)
-    bar.set_label(figure.value_label, fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    drawn.suptitle(title, x=0.01, ha="left", fontsize=typography.title, parse_math=False)
+    bar = drawn.colorbar(ScalarMappable(norm, COLOURS), ax=axes.tolist(), location="bottom", aspect=40, shrink=0.8)
+    bar.set_label(label, fontsize=typography.label, parse_math=False)
+    bar.ax.tick_params(labelsize=typography.tick)
+    if figure.log:
+        set_log_ticks(bar.ax.xaxis, max(3, int(1.7 * width_inches)))
     return drawn
 
 
@@ -120,19 +143,87 @@ def count_empty(figure: HeatMap) -> int:
     )
 
 
-def _draw_panel(axes: Axes, panel: Panel, figure: HeatMap, norm: Normalize) -> None:
+@dataclass(frozen=True)
+class _Layout:
+    """What the panels of one drawing share, in inches where nothing else is said.
+
+    Attributes:
+        rows: The names of rows, in lines.
+        columns: The names of columns, in lines.
+        upright: Whether these are turned by 90 degrees.
+        lines: In how many lines the marks stand; 0 if they fit in none.
+        row: The height of a row of cells.
+        around: The height of what stands above and below the cells.
+        typography: The sizes of letters.
+        beside: The width of what stands left of a panel's cells, in points.
+        room: The width of the cells, in points.
+    """
+
+    rows: Mapping[str, str]
+    columns: Mapping[str, str]
+    upright: bool
+    lines: int
+    row: float
+    around: float
+    typography: Typography
+    beside: float
+    room: float
+
+    @classmethod
+    def of(cls, figure: HeatMap, panel_inches: float, typography: Typography) -> "_Layout":
+        """Fit names and marks into panels of a width."""
+        size, width = typography.tick, panel_inches * POINTS
+        rows = {name: broken(name, _NAMES * width, size) for panel in figure.panels for name in panel.rows}
+        beside = max(map(partial(widest, size=size), rows.values()), default=0.0) + 4.5 * typography.label
+        room = width - beside
+        cell = room / max([1, *(len(panel.columns) for panel in figure.panels)])
+        names = [name for panel in figure.panels for name in panel.columns]
+        upright = any(width_of(printed(name), size) > 0.9 * cell for name in names)
+        columns = {name: broken(name, _UPRIGHT * POINTS if upright else width, size) for name in names}
+        marks = [printed(mark) for panel in figure.panels for row in panel.marks for mark in row]
+        lines = next((k for k in (1, 2) if all(widest(_in_lines(m, k), size) <= 0.94 * cell for m in marks)), 0)
+        tallest = max((name.count("\n") + 1 for name in rows.values()), default=1)
+        below = max(map(partial(widest, size=size), columns.values()), default=0.0) if upright else size
+        return cls(
+            rows=rows,
+            columns=columns,
+            upright=upright,
+            lines=lines,
+            row=size * (1.25 * max(tallest, lines, 1) + 1.0) / POINTS,
+            around=(below + 4.5 * typography.label) / POINTS,
+            typography=typography,
+            beside=beside,
+            room=room,
+        )
+
+
+def _draw_panel(axes: Axes, panel: Panel, figure: HeatMap, norm: Normalize, layout: _Layout) -> None:
     values = np.array([[10 ** _shade(v, figure) if figure.log else v for v in row] for row in panel.values])
-    axes.imshow(values, norm=norm, cmap=COLOURS, aspect="auto")
-    axes.set_xticks(range(len(panel.columns)), panel.columns, fontsize=7)
-    axes.set_yticks(range(len(panel.rows)), panel.rows, fontsize=7)
-    axes.set_title(panel.title, fontsize=8, loc="left", parse_math=False)
-    axes.set_xlabel(figure.column_label, fontsize=8, parse_math=False)
-    axes.set_ylabel(figure.row_label, fontsize=8, parse_math=False)
-    axes.tick_params(length=0)
-    for row, marks in enumerate(panel.marks):
+    size, label = layout.typography.tick, layout.typography.label
+    if not values.size:
+        axes.set_axis_off()
+        return
+    axes.imshow(np.ma.masked_invalid(values), norm=norm, cmap=COLOURS, aspect="auto")
+    turned = 90 if layout.upright else 0
+    axes.set_xticks(range(len(panel.columns)), [layout.columns[name] for name in panel.columns], rotation=turned)
+    axes.set_yticks(range(len(panel.rows)), [layout.rows[name] for name in panel.rows])
+    for tick in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        tick.set_parse_math(False)
+    axes.set_title(broken(panel.title, 0.95 * layout.room, label), fontsize=label, loc="left", parse_math=False)
+    axes.set_xlabel(broken(figure.column_label, 0.95 * layout.room, label), fontsize=label, parse_math=False)
+    height = layout.row * len(panel.rows) * POINTS + 2 * label  # it may stand out a little
+    axes.set_ylabel(broken(figure.row_label, height, label), fontsize=label, parse_math=False)
+    axes.tick_params(length=0, labelsize=size)
+    for row, marks in enumerate(panel.marks if layout.lines else ()):
         for column, mark in enumerate(marks):
             dark = bool(np.asarray(norm(values[row, column])) < 0.5)  # an empty cell is white, and nan is not dark
-            axes.text(column, row, mark, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+            colour = "white" if dark else "black"
+            told = _in_lines(printed(mark), layout.lines)
+            axes.text(column, row, told, ha="center", va="center", fontsize=size, color=colour, parse_math=False)
+
+
+def _in_lines(mark: str, lines: int) -> str:
+    return mark.replace(" ", "\n", lines - 1) if lines > 1 else mark
 
 
 def _trace(figure: HeatMap, panel: Panel, suffix: str) -> dict[str, object]:
@@ -190,12 +281,12 @@ def _lines(figure: HeatMap) -> Iterator[tuple[Panel, ...]]:
 
 
 def _checked(figure: HeatMap, panel: Panel) -> Panel:
-    wanted = (len(panel.rows), {len(panel.columns)})
+    wanted = [len(panel.columns)] * len(panel.rows)
     for name, cells in (("values", panel.values), ("marks", panel.marks)):
-        got = (len(cells), {len(row) for row in cells})
+        got = [len(row) for row in cells]
         if got != wanted:
             raise InputError(
-                f"figure {figure.key!r}, panel {panel.title!r}: its {name} have {got[0]} rows of {sorted(got[1])}; "
-                f"wanted {wanted[0]} of {len(panel.columns)}, one value for each cell."
+                f"figure {figure.key!r}, panel {panel.title!r}: its {name} have {len(got)} rows of {sorted(set(got))}; "
+                f"wanted {len(wanted)} of {len(panel.columns)}, one value for each cell."
             )
     return panel

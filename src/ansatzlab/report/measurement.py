@@ -1,7 +1,6 @@
-"""Render a measurement as one HTML file that needs nothing else: the verdicts, the figures, the AGOP's directions."""
+"""Render a measurement as one HTML file that needs nothing else: verdicts, figures, what layers look at."""
 
 import math
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +10,9 @@ from ansatzlab.laws.figure import Curve, Figure
 from ansatzlab.linalg.exponent import LARGEST, SMALLEST
 from ansatzlab.linalg.spectrum import Spectrum
 from ansatzlab.measurement.result import Measurement
-from ansatzlab.report.directions import Picture
 from ansatzlab.report.exhibits import Shown
+from ansatzlab.report.live_measurement import live_measurement
+from ansatzlab.report.look import Look
 from ansatzlab.report.readout import (
     VERDICTS,
     Readout,
@@ -27,8 +27,14 @@ from ansatzlab.report.readout import (
 )
 from ansatzlab.report.templates import render
 
+MARKS = dict(zip(VERDICTS, "✓≈✗=?↓–", strict=True))
+"""One mark a verdict; it always stands beside the word."""
+
 MARKED_LAYERS = 4
 """With more layers than this, marks of null and start cannot be told apart on the curves."""
+
+LIVE = frozenset({"layers", "alignment", "residual"})
+"""The figures in whose place the page has live ones; they are files only."""
 
 _EXPONENTS = 61
 _EIGENVALUES = 200  # of a longer spectrum so many are drawn, evenly spaced on the logarithmic axis
@@ -38,21 +44,21 @@ def render_measurement(
     measurement: Measurement,
     rows: Sequence[Readout],
     figures: Sequence[Figure],
-    pictures: Sequence[Picture],
+    looks: Sequence[Look],
     facts: Mapping[str, str],
     *,
     title: str,
 ) -> str:
-    """Render the verdict table, the figures, the pictures and the provenance of one measurement.
+    """Render the verdicts, the live section, the figures, what layers look at and the provenance of a measurement.
 
-    Conventions: everything that comes from the records is escaped, and a content security policy in the page forbids it
-    to load anything.
+    Conventions: the figures of `LIVE` are left to the live section, which follows the exponent. Everything that comes
+    from the records is escaped, and a content security policy in the page forbids it to load anything.
 
     Args:
         measurement: The measurement, for what was skipped and what its outputs are.
         rows: Its rows.
         figures: What to draw; see `measurement_figures`.
-        pictures: The AGOP's directions; may be empty.
+        looks: What layers look at; may be empty.
         facts: Provenance, name to value, in the order to be shown.
         title: The network's name, for the heading.
 
@@ -63,12 +69,14 @@ def render_measurement(
         InputError: If a figure's curve has columns of different lengths or only one of low and high.
 
     Cost:
-        About 5 MB, nearly all of it Plotly.
+        About 5 MB, nearly all of it Plotly; for each rotation of the null one decomposition a layer.
     """
     among = conventions_of(rows)
+    live = live_measurement(measurement, rows)
     return render(
         "measurement.html",
-        shown=[Shown(figure) for figure in figures],
+        shown=[Shown(figure) for figure in figures if live is None or figure.key not in LIVE],
+        live=live,
         facts=facts,
         title=title,
         rows=rows,
@@ -78,10 +86,11 @@ def render_measurement(
         skipped=group_skipped(measurement.skipped),
         conventions=[describe_convention(convention) for convention in among],
         told={convention: differences(convention, among) for convention in among},
+        MARKS=MARKS,
         words={word: f"verdict-{number}" for number, word in enumerate(VERDICTS)},
         has_null=any(not math.isnan(row.null_mean) for row in rows),
         has_start=any(not math.isnan(row.start) for row in rows),
-        pictures=[(picture, [_data_uri(file) for file in picture.files]) for picture in pictures],
+        looks=looks,
         display_name=display_name,
         estimate=format_estimate,
         score=format_score,
@@ -238,7 +247,3 @@ def _eigenvalues(spectra: Mapping[str, Spectrum]) -> Figure:
         y_label="λ / λ₁",
         curves=tuple(curves),
     )
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode()}"

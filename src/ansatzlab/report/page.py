@@ -5,12 +5,19 @@ from collections.abc import Mapping, Sequence
 from ansatzlab.laws.judge import Finding, overall
 from ansatzlab.laws.law import Law
 from ansatzlab.report.exhibits import Shown
+from ansatzlab.report.live import Live
 from ansatzlab.report.templates import render
 from ansatzlab.report.verdicts import MARKS, counting, group_by_claim, tally
 
 
-def render_page(law: Law, findings: Sequence[Finding], shown: Sequence[Shown], facts: Mapping[str, str]) -> str:
-    """Render the verdict table, the figures and the provenance of one verification.
+def render_page(
+    law: Law,
+    findings: Sequence[Finding],
+    shown: Sequence[Shown],
+    facts: Mapping[str, str],
+    live: Live | None = None,
+) -> str:
+    """Render the verdict table, the live section, the figures and the provenance of one verification.
 
     Conventions: findings of one claim stand together, in the order in which the claims first appear. Everything that
     comes from the records is escaped, and a content security policy in the page forbids it to load anything.
@@ -20,6 +27,7 @@ def render_page(law: Law, findings: Sequence[Finding], shown: Sequence[Shown], f
         findings: Its findings.
         shown: The figures and tables, each with the command that redoes it.
         facts: Provenance, name to value, in the order to be shown: versions, data, the command that redoes it.
+        live: What follows the exponent; None if the runs hold no spectra.
 
     Returns:
         A whole HTML document, to be written as UTF-8.
@@ -34,6 +42,7 @@ def render_page(law: Law, findings: Sequence[Finding], shown: Sequence[Shown], f
         "page.html",
         shown=shown,
         facts=facts,
+        live=live,
         law=law,
         outcome=overall(findings),
         tally=tally(findings),

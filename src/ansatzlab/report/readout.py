@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import get_args
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_args
 
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.layer import LayerMeasurement
@@ -86,6 +86,18 @@ class Readout:
         values = {**asdict(self), **asdict(self.convention)}
         del values["convention"]
         return {name: _json(value) for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Readout":
+        """Return the row that `to_dict` wrote.
+
+        Raises:
+            KeyError: If something is missing.
+        """
+        told = {each.name: values[each.name] for each in fields(Convention)}
+        names = [each.name for each in fields(cls) if each.name != "convention"]
+        found: dict[str, Any] = {name: math.nan if values[name] is None else values[name] for name in names}
+        return cls(convention=Convention(**told), **found)
 
 
 def read_layers(

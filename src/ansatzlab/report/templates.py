@@ -1,16 +1,29 @@
 """What every HTML page shares: the template environment, the figures in it and Plotly's script."""
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ansatzlab.report.exhibits import Shown
+from ansatzlab.report.live import Live
+from ansatzlab.report.live_view import view
 from ansatzlab.report.verdicts import MISSING, format_spread, format_value
 
+LIVE_SCRIPTS = ("live_numbers.js", "live_figures.js", "live.js")
+"""What computes the live section, in the order in which the scripts need each other."""
 
-def render(template: str, *, shown: Sequence[Shown], facts: Mapping[str, str], **values: object) -> str:
+
+def render(
+    template: str,
+    *,
+    shown: Sequence[Shown],
+    facts: Mapping[str, str],
+    live: Live | None = None,
+    **values: object,
+) -> str:
     """Render a template that extends ``base.html`` as one HTML document that needs nothing else.
 
     Conventions: everything that comes from records is escaped, and a content security policy in the page forbids it to
@@ -20,6 +33,7 @@ def render(template: str, *, shown: Sequence[Shown], facts: Mapping[str, str], *
         template: The template's file name.
         shown: The figures and tables; Plotly is put into the page once, and not at all where nothing is drawn.
         facts: Provenance, name to value, in the order to be shown.
+        live: What follows the exponent, if anything does.
         values: What else the template names.
 
     Returns:
@@ -31,8 +45,21 @@ def render(template: str, *, shown: Sequence[Shown], facts: Mapping[str, str], *
     Cost:
         About 5 MB with figures, nearly all of it Plotly.
     """
-    plotly = Markup(get_plotlyjs()) if any(each.table is None for each in shown) else ""
-    return _environment().get_template(template).render(shown=shown, facts=dict(facts), plotly=plotly, **values)
+    drawn = any(each.table is None for each in shown)
+    names = [*(["plots.js"] if drawn or live else []), *(LIVE_SCRIPTS if live else [])]
+    folder = files("ansatzlab.report")
+    scripts = [Markup((folder / name).read_text(encoding="utf-8")) for name in names]
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            shown=shown,
+            facts=dict(facts),
+            live=view(live),
+            scripts=[Markup(get_plotlyjs()), *scripts] if scripts else [],
+            **values,
+        )
+    )
 
 
 def _environment() -> Environment:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ansatzlab.errors import InputError, StoreError
 from ansatzlab.laws.figure import Curve, Figure
-from ansatzlab.report.figures import GREY, PALETTE, count_undrawn, save_png, to_matplotlib, to_plotly
+from ansatzlab.report.figures import count_undrawn, save_png, to_matplotlib, to_plotly
+from ansatzlab.report.styles import GREY, PALETTE
 
 X = (1.0, 2.0, 4.0, 8.0)
 

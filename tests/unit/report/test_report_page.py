@@ -254,7 +254,8 @@ def test_an_uneven_curve_is_refused():
 def test_both_colour_schemes_are_styled_and_followed():
     html = render_page(law(), FINDINGS, [Shown(figure())], FACTS)
     assert "@media (prefers-color-scheme: dark)" in html
-    assert 'matchMedia("(prefers-color-scheme: dark)").addEventListener("change"' in html
+    assert 'const dark = matchMedia("(prefers-color-scheme: dark)");' in html
+    assert 'dark.addEventListener("change"' in html
 
 
 def test_the_same_records_make_the_same_page():
