@@ -1,0 +1,1 @@
+"""Low-rank bias of weight decay, and merging two networks by the sum of their weights."""

@@ -1,0 +1,1 @@
+"""The second chapter: what merging two networks by the sum of their weights loses."""
