@@ -13,7 +13,7 @@ from ansatzlab.training.moments import Every
 from ansatzlab.training.recorder import Recorder
 from benchmarks.timing import Row
 
-BATCH, STEPS, EVERY, REPEATS = 64, 200, 100, 5
+BATCH, STEPS, EVERY, REPEATS = 64, 100, 100, 5
 PROBES = (32, 64, 128)
 """How many examples are measured on: half a training batch, one, two."""
 
@@ -95,4 +95,4 @@ def run() -> Iterator[Row]:
     inputs, labels = images()
     for size in PROBES:
         yield compare(inputs[:size], inputs[512:], labels[512:])
-    yield compare(inputs[: PROBES[1]], inputs[512:], labels[512:], init_removed=False)
+    yield compare(inputs[: PROBES[0]], inputs[512:], labels[512:], init_removed=False)

@@ -11,11 +11,11 @@ const readLive = data => {
   const floats = name => array(data.spectra[name], single ? Float32Array : Float64Array);
   const epsilon = single ? 2 ** -23 : 2 ** -52;
   const ranks = integers(data.spectra.ranks), offsets = before(ranks);
-  const [dimensions, sizes, rests, traces, totals, energies, squares] =
-    ["dimensions", "sizes", "rests", "traces", "totals", "energies", "squares"].map(floats);
+  const [dimensions, rests, traces, totals, energies, squares] =
+    ["dimensions", "rests", "traces", "totals", "energies", "squares"].map(floats);
   const logs = Float64Array.from(floats("ratios"), Math.log);
   const powers = new Float64Array(ranks.reduce((a, b) => Math.max(a, b), 0));
-  const norms = Float64Array.from(rests, (rest, place) => {  // ‖M‖², 1 but for rounding
+  const norms = Float64Array.from(rests, (rest, place) => {  // ‖M‖²: 1 but for rounding, or 0
     let sum = rest * rest;
     for (let j = offsets[place]; j < offsets[place] + ranks[place]; j++) sum += energies[j] * energies[j];
     return sum;
@@ -46,7 +46,7 @@ const readLive = data => {
       return ratio(inner - trace * traces[place] / d, model - trace * trace / d, norms[place] - traces[place] ** 2 / d);
     },
     residual: place => {
-      if (!sizes[place]) return NaN;
+      if (!norms[place]) return NaN;
       const from = offsets[place], scale = ranks[place] ? inner / model : 0;
       let sum = rests[place] ** 2;
       for (let j = 0; j < ranks[place]; j++) sum += (energies[from + j] - scale * powers[j]) ** 2;
@@ -63,7 +63,7 @@ const readLive = data => {
   const anisotropy = (share, d) => { const rest = 1 - share * share; return rest > d * epsilon ? Math.sqrt(rest) : 0; };
   const rotated = (place, exponent, kind) => {
     const d = dimensions[place];
-    if (kind === "pearson" || Number.isNaN(exponent) || !ranks[place] || !sizes[place]) return null;
+    if (kind === "pearson" || Number.isNaN(exponent) || !ranks[place] || !norms[place]) return null;
     raise(place, exponent);
     const target = traces[place] / Math.sqrt(d * norms[place]), share = trace / Math.sqrt(d * model);
     const turning = anisotropy(target, d) * anisotropy(share, d), mean = target * share;

@@ -24,9 +24,9 @@ class Packed:
     Attributes:
         places: For each spectrum its place in the arrays; equal ones share one.
         precision: How the arrays are written.
-        arrays: The arrays by name, as base64. ``ranks`` (int32) and ``dimensions``, ``sizes`` (1, or 0 where the
-            weights are zero), ``rests``, ``traces``, ``totals`` have one entry a spectrum; ``ratios``, ``energies`` and
-            ``squares`` its λ_j/λ_1, b_j/‖M‖ and (v_jᵀ1)² one after the other.
+        arrays: The arrays by name, as base64. ``ranks`` (int32) and ``dimensions``, ``rests``, ``traces``, ``totals``
+            have one entry a spectrum; ``ratios``, ``energies`` and ``squares`` its λ_j/λ_1, b_j/‖M‖ and (v_jᵀ1)², one
+            after the other. Where the weights are zero, so is everything of M.
     """
 
     places: tuple[int, ...]
@@ -64,7 +64,6 @@ def pack(spectra: Sequence[Spectrum]) -> Packed:
     divisors = np.where(norms > 0, norms, 1.0)
     columns: dict[str, list[float] | np.ndarray] = {
         "dimensions": [float(spectrum.dimension) for spectrum in kept],
-        "sizes": (norms > 0).astype(float),
         "rests": np.array([spectrum.off_energy for spectrum in kept]) / divisors,
         "traces": np.array([spectrum.trace for spectrum in kept]) / divisors,
         "totals": np.array([spectrum.total for spectrum in kept]) / divisors,

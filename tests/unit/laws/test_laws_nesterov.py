@@ -94,6 +94,17 @@ def test_a_method_that_is_slower_once_loses_its_lead():
     }
 
 
+def test_what_never_arrives_is_behind_what_does():
+    table = planted(True)
+    never = {
+        name: changed(table, "steps_to_reach", lambda _: math.nan, pc.equal(table["dynamics"], name))
+        for name in ("gd", "nesterov")
+    }
+    assert set(outcomes("M.order", never["gd"]).values()) == {"HOLDS"}
+    assert set(outcomes("M.order", never["nesterov"]).values()) == {"FAILS"}
+    assert all(math.isnan(s.value) and s.reason == "not reached" for s in BY_KEY["M.speedup"].samples(never["gd"]))
+
+
 def test_the_speedup_is_counted_for_a_fourfold_condition_number():
     table = planted(True)
     plain = pc.equal(table["dynamics"], "gd")

@@ -108,7 +108,6 @@ def test_packed_spectra_give_every_score_of_the_ones_they_were(measured):
             dimension=int(arrays["dimensions"][place]),
             cut=0.0,
         )
-        assert arrays["sizes"][place] == 1
         for exponent in (0.1, 0.5, 3.0):
             assert again.residual(exponent) == pytest.approx(each.residual(exponent), abs=1e-14)
             for comparator in ("cosine", "pearson", "traceless"):
@@ -126,8 +125,8 @@ def test_equal_spectra_are_kept_once():
 def test_weights_of_zero_divide_by_nothing():
     zero = ansatz_spectrum(torch.zeros(2, 3, dtype=torch.float64), gram=torch.eye(2, dtype=torch.float64))
     packed = pack([zero])
-    assert decoded(packed.arrays["sizes"]).tolist() == [0]
-    assert decoded(packed.arrays["rests"]).tolist() == [0]
+    for name in ("rests", "traces", "totals", "energies"):
+        assert not decoded(packed.arrays[name]).any()
 
 
 def test_many_numbers_are_kept_in_single_precision(monkeypatch):
