@@ -27,6 +27,8 @@ NAMES = (
     "train_linear",
     "train_stacked",
     "sweep_executors",
+    "record_training",
+    "report_page",
 )
 
 

@@ -9,9 +9,13 @@ here=$(dirname "$0")
 # A network trained on digits, looked at on digits it has not seen: one line for each layer, and a page.
 ansatz measure "$here/plain_loop.py:model" --data "$here/plain_loop.py:data" --signs 1 --out "$out/measured"
 
-# A grid of trainings on 20 men's exercises and waistlines, then what came of some of them.
+# A grid of trainings on 20 men's exercises and waistlines; what came of some of them, a page, a figure for a paper, and
+# what changed between the start and the end.
 ansatz sweep "$here/small_sweep.toml" --out "$out/grid"
 ansatz runs "$out/grid" --where optimizer=gd
+ansatz report "$out/grid"
+ansatz figure training "$out/grid" --format pdf
+ansatz compare "$out/grid@0" "$out/grid@300"
 
 # One chapter of a published law, on scikit-learn's digits, with fewer runs than it has by default; judged again from
 # what was kept.

@@ -34,7 +34,7 @@ def browser():
         started.close()
 
 
-TALL = 3200  # so that every figure is in sight, and therefore drawn
+TALL = 1900  # so that every figure is in sight, and therefore drawn
 
 
 class Watched:

@@ -99,7 +99,7 @@ def bad_data(tmp_path: Path) -> Path:
         (("verify", "tansley2025nfa", "--data", "linnerud", "--out", "{full}"), "is not empty and not a store"),
         (("verify", "tansley2025nfa", "--data", "linnerud", "--out", "{old}"), "made by store schema 0"),
         (("report", "{missing}"), "there is no such folder"),
-        (("report", "{full}"), "is not an output folder of `ansatz verify`"),
+        (("report", "{full}"), "wanted an output folder of `ansatz verify`"),
     ],
 )
 def test_bad_input_is_one_line_that_says_what_to_do(monkeypatch, capsys, tmp_path, arguments, told):

@@ -81,7 +81,7 @@ def test_a_recording_and_a_bare_store_have_pages(report, tmp_path):
     assert "Runs in out" in (store.folder / "report.html").read_text(encoding="utf-8")
     store.write_json("recording", {"schedule": "log"})
     assert report(store.folder)[0] == 0
-    assert "Recorded in out" in (store.folder / "report.html").read_text(encoding="utf-8")
+    assert "Recording out" in (store.folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_anything_else_is_one_line(report, tmp_path):

@@ -9,10 +9,11 @@ import pyarrow.dataset as ds
 import pytest
 
 from ansatzlab import cli
-from ansatzlab.cli.listing import COLUMNS, RESULTS, SETTINGS, TOLD, exponent_of, list_runs, settings_of, telling_columns
+from ansatzlab.cli.listing import COLUMNS, RESULTS, TOLD, exponent_of, list_runs, telling_columns
 from ansatzlab.laws.registry import get_law
 from ansatzlab.laws.runs import Row, spectrum_of
 from ansatzlab.laws.tansley2025nfa.nonlinear.design import TRANSFORMER_OPTIONS
+from ansatzlab.report.settings import SETTINGS, settings_of
 from ansatzlab.store.parquet import Store
 from ansatzlab.store.schema import BASE_SCHEMA
 from ansatzlab.sweeps.grid import grid

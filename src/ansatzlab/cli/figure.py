@@ -15,7 +15,7 @@ from rich.text import Text
 from ansatzlab.cli.console import Output, exit_codes, finish
 from ansatzlab.cli.folders import Measured, Runs, read_folder
 from ansatzlab.cli.listing import list_runs
-from ansatzlab.cli.runs import _condition
+from ansatzlab.cli.runs import condition_of
 from ansatzlab.errors import InputError, StoreError, UnknownNameError
 from ansatzlab.laws.figure import Exhibit, TextTable
 from ansatzlab.laws.registry import get_law
@@ -152,7 +152,7 @@ def _table_for(key: str, source: Measured | Runs, options: Options, where: tuple
         return pa.Table.from_pylist([dict(finding) for finding in source.findings])
     if not where:
         return source.table
-    conditions = [_condition(text) for text in where]
+    conditions = [condition_of(text) for text in where]
     rows = [row for row in list_runs(source.table) if all(condition(row) for condition in conditions)]
     if not rows:
         raise InputError(f"--where {' --where '.join(where)}: no run is like that; `ansatz runs` lists them.")

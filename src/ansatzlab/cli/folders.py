@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from ansatzlab.cli.runs import _table
+from ansatzlab.cli.runs import read_table
 from ansatzlab.errors import StoreError
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.result import Measurement
@@ -100,4 +100,4 @@ def _runs(folder: Path) -> Runs:
     request = store.read_json(maker) if maker in REQUESTS else {}
     judged = store.read_json(FINDINGS) if (folder / f"{FINDINGS}.json").is_file() else {}
     findings = judged.get("findings", []) if isinstance(judged, dict) else []
-    return Runs(folder, _table(store), maker, request if isinstance(request, dict) else {}, tuple(findings))
+    return Runs(folder, read_table(store), maker, request if isinstance(request, dict) else {}, tuple(findings))

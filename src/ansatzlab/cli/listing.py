@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from json import loads
 
 import pyarrow as pa
@@ -11,32 +11,7 @@ from rich.text import Text
 
 from ansatzlab.cli.console import Output
 from ansatzlab.laws.runs import Row, spectrum_of
-from ansatzlab.training.dynamics import GRADIENT_FLOW
-
-SETTINGS = (
-    "experiment",
-    "data",
-    "data.size",
-    "data.seed",
-    "model",
-    "depth",
-    "width",
-    "activation",
-    "bias",
-    "init",
-    "init.scale",
-    "optimizer",
-    "learning_rate",
-    "weight_decay",
-    "decay",
-    "batch_size",
-    "schedule",
-    "steps",
-    "flow_time",
-    "loss_function",
-    "seed",
-)
-"""What a run was, as a grid names it; but ``loss`` is the number that came of it, and its name ``loss_function``."""
+from ansatzlab.report.settings import SETTINGS, settings_of
 
 COLUMNS = ("run_id", *SETTINGS, "loss", "alignment", "step", "wall_seconds", "status", "error")
 """The columns of a listing; loss, alignment and step are those of the last snapshot."""
@@ -51,78 +26,8 @@ ALWAYS = ("run_id", "loss", "alignment", "status")
 
 SPECTRUM = ("eigenvalues", "energies", "sums", "off_energy", "trace", "total", "dimension", "cut")
 
-_OPTIONS = {"data.size": "size", "init": "scheme", "init.scale": "scale", "loss_function": "loss"}
-"""What a task's options call a setting, where that is not its name."""
-
 _LONGEST = 60
 _WIDE = 1000
-
-
-def settings_of(spec: Mapping[str, object]) -> Row:
-    """Return what a run was, by `SETTINGS`, from its spec as JSON has it; None where a setting does not apply.
-
-    Of a `TaskSpec` it is what its options say.
-    """
-    if "task" in spec:
-        return _settings_of_task(spec)
-    data, model, init, dynamics = (_section(spec, name) for name in ("data", "model", "init", "dynamics"))
-    widths = _widths(model)
-    flow = dynamics.get("kind") == "flow"
-    found: Row = {
-        **{name: dynamics.get(name) for name in SETTINGS if name in dynamics},
-        "experiment": spec.get("experiment"),
-        "data": data.get("name"),
-        "data.size": data.get("size"),
-        "data.seed": data.get("seed"),
-        "model": model.get("kind"),
-        "depth": len(widths) + 1,
-        "width": _width(widths),
-        "activation": model.get("activation") if model.get("kind") == "mlp" else None,
-        "bias": model.get("bias"),
-        "init": init.get("scheme"),
-        "init.scale": init.get("scale"),
-        "optimizer": GRADIENT_FLOW if flow else _optimizer(dynamics),
-        "loss_function": spec.get("loss"),
-        "seed": spec.get("seed"),
-    }
-    rule = found.get("learning_rate")
-    if isinstance(rule, Mapping):
-        found["learning_rate"] = f"{rule.get('fraction')} of {rule.get('kind')}"
-    return {name: found.get(name) for name in SETTINGS}
-
-
-def _settings_of_task(spec: Mapping[str, object]) -> Row:
-    options = _section(spec, "options")
-    widths = _widths(options)
-    found: Row = {name: options.get(_OPTIONS.get(name, name)) for name in SETTINGS}
-    if widths:
-        found |= {"depth": len(widths) + 1, "width": _width(widths)}
-    return found | {"experiment": spec.get("experiment"), "seed": spec.get("seed")}
-
-
-def _widths(section: Mapping[str, object]) -> list[str]:
-    hidden = section.get("hidden")
-    return list(map(str, hidden)) if isinstance(hidden, list) else []
-
-
-def _width(widths: Sequence[str]) -> int | str | None:
-    """Return the hidden layers' width if they have the same, else all widths in one text."""
-    return int(widths[0]) if len(set(widths)) == 1 else "-".join(widths) or None
-
-
-def _section(spec: Mapping[str, object], name: str) -> Mapping[str, object]:
-    section = spec.get(name)
-    return section if isinstance(section, Mapping) else {}
-
-
-def _optimizer(dynamics: Mapping[str, object]) -> str:
-    """Return the field's name of an optimiser of torch with its options."""
-    options = _section(dynamics, "options")
-    if dynamics.get("name") != "SGD":
-        return str(dynamics.get("name")).lower()
-    if options.get("momentum"):
-        return "nesterov" if options.get("nesterov") else "heavy_ball"
-    return "gd" if dynamics.get("batch_size") is None else "sgd"
 
 
 def list_runs(table: pa.Table) -> list[Row]:

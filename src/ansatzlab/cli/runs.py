@@ -17,7 +17,6 @@ import typer
 from ansatzlab.cli.console import Output, exit_codes, finish, messages
 from ansatzlab.cli.listing import (
     COLUMNS,
-    SETTINGS,
     alignment_of,
     exponent_of,
     list_runs,
@@ -26,6 +25,7 @@ from ansatzlab.cli.listing import (
 )
 from ansatzlab.errors import DamagedFileWarning, InputError, StoreError, UnknownNameError
 from ansatzlab.laws.runs import Row
+from ansatzlab.report.settings import SETTINGS
 from ansatzlab.store.parquet import MARKER, Store
 from ansatzlab.store.schema import STATUSES
 
@@ -59,14 +59,14 @@ def runs_command(
     """
     with exit_codes("stopped."):
         wanted = _columns(columns)
-        conditions = [_condition(text) for text in where or []]
+        conditions = [condition_of(text) for text in where or []]
         for name in status or []:
             if name not in STATUSES:
                 raise UnknownNameError("status", name, STATUSES)
         if last and csv_file is None:
             raise InputError("--last: is for --csv, the listing shows the last snapshot anyway; add --csv FILE.")
         store = _store(folder)
-        table = _table(store)
+        table = read_table(store)
         every = list_runs(table)
         rows = [
             row
@@ -92,7 +92,12 @@ def _columns(text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def _condition(text: str) -> Callable[[Row], bool]:
+def condition_of(text: str) -> Callable[[Row], bool]:
+    """Return whether a row of a listing is as ``NAME=VALUE,VALUE`` says.
+
+    Raises:
+        InputError: If it does not say that of a column.
+    """
     name, equals, values = text.partition("=")
     if not equals or not name:
         raise InputError(f"--where {text}: wanted NAME=VALUE, for example --where optimizer=adam.")
@@ -125,7 +130,7 @@ def _store(folder: Path) -> Store:
     return Store.open(folder)
 
 
-def _table(store: Store) -> pa.Table:
+def read_table(store: Store) -> pa.Table:
     """Return the store's rows, and tell of each damaged file."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DamagedFileWarning)

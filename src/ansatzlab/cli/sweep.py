@@ -15,10 +15,11 @@ import typer
 from rich.table import Table
 
 from ansatzlab.cli.console import STOPPED, Outcome, Output, exit_codes, finish, messages
-from ansatzlab.cli.listing import settings_of, show_listing
+from ansatzlab.cli.listing import show_listing
 from ansatzlab.cli.progress import Tell, json_lines, line, live
 from ansatzlab.cli.settings import read_setting
 from ansatzlab.errors import InputError
+from ansatzlab.report.settings import settings_of
 from ansatzlab.report.store_page import write_store_page
 from ansatzlab.store.parquet import MARKER, Store
 from ansatzlab.store.schema import STATUSES

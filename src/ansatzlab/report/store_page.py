@@ -57,7 +57,7 @@ def _heading(store: Store) -> Heading:
         elif entries:
             told = {f"recording {place}": entry for place, entry in enumerate(entries, start=1)}
         return Heading(
-            title=f"Recorded in {store.folder.name}",
+            title=f"Recording {told.get('name', store.folder.name)}",
             says="A training that was measured as it went.",
             asked_title="How it was recorded",
             asked=told,

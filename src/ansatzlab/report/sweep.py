@@ -95,12 +95,14 @@ class Summary:
         note: What they are not told apart by; empty if by everything.
         header: The columns' names.
         rows: The groups.
+        settings: How many of the columns, the first, are settings; the others are numbers.
     """
 
     title: str
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    settings: int
 
 
 def render_runs(table: pa.Table, heading: Heading, facts: Mapping[str, str]) -> str:
@@ -193,6 +195,7 @@ def summarise(ended: Sequence[Ended]) -> Summary:
         note=f"Together in a row: runs that differ in {', '.join(left)} only." if left else "",
         header=(*map(name_of, by), "runs", *STATUSES, "loss: median", "loss: smallest to largest"),
         rows=tuple(_row(key, groups[key]) for key in sorted(groups, key=lambda key: [order_of(part) for part in key])),
+        settings=len(by),
     )
 
 

@@ -49,7 +49,7 @@ class Failures:
                 f"recorder {self._name!r}, step {step}: {message} – the training goes on and later steps are tried "
                 "again; further failures are not told: see compute().failures.",
                 MeasurementFailedWarning,
-                stacklevel=5,
+                stacklevel=6,  # where the recorder was called: `update`, and four functions behind it
             )
 
     def told(self) -> list[dict[str, object]]:

@@ -60,6 +60,10 @@ class Notes:
         self.moments[step] = Moment(step, failure=message)
         self.failures.note(step, message)
 
+    def not_written(self, error: Exception) -> None:
+        """Note that what there is could not be written."""
+        self.failures.note(next(reversed(self.moments)), f"not written: {type(error).__name__}: {error}")
+
     def complete(self, step: int, loss: float | None, seconds: tuple[float, float]) -> None:
         """Add the loss of a moment and the time that it took, as `Stopwatch.so_far` tells it."""
         wall, recording = seconds

@@ -287,7 +287,7 @@ class Recorder:
         try:
             self._journal.write(self.run_id, lambda: self._notes.rows(self._identity), self._entry, now=now)
         except Exception as error:  # a full disk must not end the training either
-            self._notes.failures.note(self._notes.last.step, f"not written: {type(error).__name__}: {error}")
+            self._notes.not_written(error)
 
     def _entry(self) -> dict[str, object]:
         """Return what the side file of the store says."""

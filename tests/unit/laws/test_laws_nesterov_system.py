@@ -14,9 +14,10 @@ from ansatzlab.laws.liu2022nesterov.jacobian_gram import Extremes, extremes
 from ansatzlab.laws.liu2022nesterov.network import build, deep_linear, from_model, resnet
 from ansatzlab.laws.liu2022nesterov.presets import Tuning, tune
 from ansatzlab.laws.liu2022nesterov.problem import Problem, directions, log_spaced, principal
-from ansatzlab.laws.liu2022nesterov.system import follow
+from ansatzlab.laws.liu2022nesterov.system import LOOKS, follow
 from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.init import initialize
+from ansatzlab.training.schedule import log_spaced_steps
 
 ENDS = Extremes(largest=2.0, smallest=0.02)
 PROBLEM = Problem.of(log_spaced(seed=0, condition=9.0))
@@ -155,6 +156,17 @@ def test_the_network_and_the_users_model_are_left_as_they_are():
     moved = max(float((W - old).norm()) for W, old in zip(found.weights, before, strict=True))
     assert found.moved[-1] == pytest.approx(moved)
     assert found.looked_at[-1] == 20
+
+
+def test_a_descent_that_stops_early_is_looked_at_where_it_stops():
+    network = deep_linear(PROBLEM, depth=2, width=30, seed=0)
+    found = follow(network, "gd", steps=900, until=0.03)
+    last = len(found.sizes) - 1
+    assert last not in log_spaced_steps(900, LOOKS)
+    assert found.looked_at[-1] == last
+    moved = max(float((W - old).norm()) for W, old in zip(found.weights, network.weights, strict=True))
+    assert found.moved[-1] == pytest.approx(moved)
+    assert found.sizes[-1] <= 0.03 * found.sizes[0] < found.sizes[-2]
 
 
 def test_nesterov_with_a_condition_number_of_one_is_gradient_descent():

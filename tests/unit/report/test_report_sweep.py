@@ -114,6 +114,7 @@ def test_groups_are_told_apart_by_what_varies_and_hold_every_run():
     assert [each[:2] for each in found.rows] == [("2", "adam"), ("2", "gd"), ("3", "adam"), ("3", "gd")]
     assert found.rows[0] == ("2", "adam", "3", "3", "0", "0", "2.1000", "[2.0000, 2.2000]")
     assert len(found.header) == len(found.rows[0])
+    assert found.settings == 2
 
 
 def test_a_setting_that_follows_from_others_is_no_column_and_diverged_losses_do_not_count():
@@ -228,6 +229,7 @@ def test_the_command_of_an_older_sweep_is_made_up_from_its_file(store):
     [
         ({"schedule": "log", "layers": ["0"]}, ("schedule log", 'layers ["0"]')),
         ({"recordings": [{"schedule": "log"}]}, ("schedule log",)),
+        ({"recordings": [{"name": "out of the lab"}]}, ("Recording out of the lab",)),
         ({"recordings": [{"name": "x"}, {"name": "y"}]}, ('recording 1 {"name": "x"}', 'recording 2 {"name": "y"}')),
         (["a", 1], ('recording ["a", 1]',)),
     ],
@@ -236,7 +238,7 @@ def test_of_a_recording_its_facts_are_told_as_they_are(store, kept, wanted):
     store.write_json("recording", kept)
     html = write_store_page(store).read_text(encoding="utf-8")
     seen = Page(html)
-    assert "Recorded in out" in seen.text
+    assert "Recording out" in seen.text
     for words in wanted:
         assert words in seen.text
     data = html[html.index('id="live-data">') + len('id="live-data">') :]
