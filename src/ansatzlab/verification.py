@@ -2,12 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from ansatzlab.atomic import write_atomically
 from ansatzlab.errors import StoreError
@@ -39,6 +41,7 @@ class Request(Frozen):
         settings: The changed settings.
         only: The chapters that were asked for; empty for all of them.
         runs: The ids of the planned runs.
+        chapters: The same by chapter; empty in folders of earlier versions.
     """
 
     law: str
@@ -47,6 +50,7 @@ class Request(Frozen):
     settings: dict[str, object]
     only: tuple[str, ...] = ()
     runs: tuple[str, ...]
+    chapters: Annotated[dict[str, tuple[str, ...]], Field(default_factory=dict)]
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Report:
         table: The runs they were read from.
         folder: Where the runs, the verdicts and the figures are.
         page: The HTML report.
+        costs: For each chapter how many runs it has and their seconds of computing.
     """
 
     law: Law
@@ -68,6 +73,7 @@ class Report:
     table: pa.Table
     folder: Path
     page: Path
+    costs: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Outcome:
@@ -81,6 +87,7 @@ class Report:
             "data": self.data,
             "outcome": self.outcome,
             "findings": [_without_nan(asdict(finding)) for finding in self.findings],
+            "chapters": {key: {"runs": runs, "seconds": seconds} for key, (runs, seconds) in self.costs.items()},
             "folder": str(self.folder),
             "page": str(self.page),
         }
@@ -133,11 +140,15 @@ def verify(
     """
     chosen = get_law(law).within(budget, only)
     changed = dict(settings or {})
-    specs = chosen.plan(budget, data, changed)
-    folder = Path(out) if out is not None else Path("runs") / f"{law}-{Path(data).stem}-{budget}"
+    planned = chosen.plan_chapters(budget, data, changed)
+    specs = [spec for part in planned.values() for spec in part]
+    folder = Path(out) if out is not None else Path("runs") / f"{chosen.key}-{Path(data).stem}-{budget}"
     store = Store.open(folder)
     runs = tuple(spec.run_id for spec in specs)
-    request = Request(law=law, budget=budget, data=data, settings=changed, only=tuple(only), runs=runs)
+    chapters = {key: tuple(spec.run_id for spec in part) for key, part in planned.items()}
+    request = Request(
+        law=law, budget=budget, data=data, settings=changed, only=tuple(only), runs=runs, chapters=chapters
+    )
     store.write_json(REQUEST, request.model_dump(mode="json"))
     table = sweep(specs, store=store, executor=executor, progress=progress)
     return _write(request, table, store)
@@ -176,7 +187,8 @@ def _write(request: Request, table: pa.Table, store: Store) -> Report:
         for exhibit in chapter.figures(table)
     ]
     page = store.folder / "report.html"
-    report = Report(law=law, data=request.data, findings=findings, table=table, folder=store.folder, page=page)
+    costs = {key: _cost(table, runs) for key, runs in request.chapters.items()}
+    report = Report(law, request.data, findings, table, store.folder, page, costs)
     _write_figures([shown.exhibit for shown in exhibits], store.folder / "figures")
     facts = {
         "command": _command(request, store.folder, request.only),
@@ -200,6 +212,13 @@ def _command(request: Request, folder: Path, chapters: Sequence[str]) -> str:
     only = "".join(f" --only {key}" for key in chapters)
     changes = "".join(f" --set '{name}={json.dumps(value)}'" for name, value in request.settings.items())
     return f"ansatz verify {request.law} --{request.budget} --data {request.data}{only}{changes} --out {folder}"
+
+
+def _cost(table: pa.Table, run_ids: Collection[str]) -> tuple[int, float]:
+    """Return how many of the runs there are, and their seconds of computing."""
+    found = table.filter(pc.is_in(table["run_id"], pa.array(run_ids, pa.string())))
+    runs = found.group_by("run_id").aggregate([("wall_seconds", "max")])
+    return runs.num_rows, pc.sum(runs["wall_seconds_max"]).as_py() or 0.0
 
 
 def _counts(table: pa.Table) -> str:

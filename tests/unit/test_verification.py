@@ -46,6 +46,9 @@ def test_everything_is_written_beside_the_runs(report):
     verdicts = json.loads((report.folder / "verdicts.json").read_text())
     assert verdicts["outcome"] == report.outcome == "INCONCLUSIVE"  # one seed shows no spread
     assert len(verdicts["findings"]) == len(report.findings)
+    runs = {row["run_id"]: row["wall_seconds"] for row in report.table.to_pylist()}
+    cost = verdicts["chapters"]["linear"]
+    assert (cost["runs"], cost["seconds"]) == (len(runs), pytest.approx(sum(runs.values())))
     figures = {path.name for path in (report.folder / "figures").iterdir()}
     assert {"exponent.png", "balanced.png", "decay.png", "drift.png"} <= figures
     page = report.page.read_text(encoding="utf-8")

@@ -162,7 +162,11 @@ class Law:
         return replace(self, chapters=tuple(chapter for chapter in having if not only or chapter.key in only))
 
     def plan(self, budget: Budget, data: str, settings: Mapping[str, object]) -> tuple[Spec, ...]:
-        """Return every run that the claims need within a budget.
+        """Return every run that the claims need within a budget (see `plan_chapters`)."""
+        return tuple(spec for specs in self.plan_chapters(budget, data, settings).values() for spec in specs)
+
+    def plan_chapters(self, budget: Budget, data: str, settings: Mapping[str, object]) -> dict[str, tuple[Spec, ...]]:
+        """Return every run that the claims need within a budget, by chapter.
 
         Args:
             budget: The budget.
@@ -170,7 +174,7 @@ class Law:
             settings: Changes to the chapters' designs, by name.
 
         Returns:
-            The specs.
+            The specs of each chapter that the budget has experiments for, by its key.
 
         Raises:
             InputError: If a setting is unknown or has a value it cannot have, or the data are not usable.
@@ -179,12 +183,12 @@ class Law:
         unknown = next((name for name in settings if name not in known), None)
         if unknown is not None:
             raise UnknownNameError(f"setting of {self.key}", unknown, known)
-        specs: list[Spec] = []
+        specs = {}
         for chapter in self.within(budget).chapters:
             design = chapter.designs[budget]
             changed = {name: value for name, value in settings.items() if name in type(design).model_fields}
-            specs += chapter.plan(design.parse({**design.model_dump(), **changed}, where=self.key), data)
-        return tuple(specs)
+            specs[chapter.key] = chapter.plan(design.parse({**design.model_dump(), **changed}, where=self.key), data)
+        return specs
 
     def planted(self, truth: bool) -> pa.Table:
         """Return the chapters' planted tables as one."""
