@@ -5,6 +5,7 @@ from ansatzlab.laws.beaglehole2024alignment import law as beaglehole2024alignmen
 from ansatzlab.laws.boixadsera2025fact import law as boixadsera2025fact
 from ansatzlab.laws.kuzborskij2025lowrank import law as kuzborskij2025lowrank
 from ansatzlab.laws.law import Law
+from ansatzlab.laws.liu2022nesterov import law as liu2022nesterov
 from ansatzlab.laws.mallinar2024grokking import law as mallinar2024grokking
 from ansatzlab.laws.radhakrishnan2024nfa import law as radhakrishnan2024nfa
 from ansatzlab.laws.tansley2025nfa import law as tansley2025nfa
@@ -19,6 +20,7 @@ LAWS: dict[str, Law] = {
         beaglehole2024alignment,
         mallinar2024grokking,
         kuzborskij2025lowrank,
+        liu2022nesterov,
     )
 }
 

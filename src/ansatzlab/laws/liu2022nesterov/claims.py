@@ -123,7 +123,7 @@ CLAIMS = (
     Claim(
         key="M.resnet-norm",
         statement="The deeper a ResNet, the less each of its layers moves.",
-        statistic="largest ‖W_l‖₂ at the end, largest of the deepest ResNets over smallest of the shallowest",
+        statistic="√m ‖W_l‖₂ at the end, the largest of the deepest ResNets over the smallest of the shallowest",
         threshold=Threshold(high=1),
         samples=statistics.shrinkage,
     ),

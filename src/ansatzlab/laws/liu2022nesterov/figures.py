@@ -80,9 +80,10 @@ def _residuals(group: list[Family]) -> Figure:
     shown = max(min(_kappa(run), SHOWN) for runs in family.runs.values() for run in runs)
     return Figure(
         key="nesterov-residuals",
-        title="Nesterov's descent is ahead, and a wide network does as its linearised twin",
+        title="Descents on one network, and what its linearisation foretells",
         caption=f"Residual ‖U − Y‖ relative to the start, {family.condition}, κ of the data {shown:g}, seed "
-        f"{family.seed}. Dashed: the same method on the network's linearisation at its start.",
+        f"{family.seed}. Dashed: the same method on the network's linearisation at its start, which covers the curve "
+        "but for Polyak's η, at the edge of stability.",
         x_label="step + 1",
         y_label="relative residual",
         curves=tuple(curves),

@@ -1,5 +1,7 @@
 """Tables in which every claim of the law is true, or false, by construction: they test the judging."""
 
+import math
+
 import pyarrow as pa
 
 from ansatzlab.laws.liu2022nesterov.design import DESIGNS, GRAM, TWIN, plan
@@ -51,6 +53,7 @@ def _rows(spec: TaskSpec, truth: bool) -> list[Row]:
 
 def _summary(spec: TaskSpec, truth: bool) -> Row:
     options = spec.options
+    depth = float(str(options["depth"]))
     method, kappa = str(options["optimizer"]), float(str(options.get("condition", options.get("directions"))))
     factor, power = TRUE_RATES.get(method, TRUE_RATES["nesterov"])
     contraction = 1 - factor * kappa**power if truth else 0.9
@@ -64,7 +67,7 @@ def _summary(spec: TaskSpec, truth: bool) -> Row:
         "steps_to_reach": steps if truth else 100.0,
         "largest_deviation": 0.01,
         "moved": 1.5 if truth else 10.0,
-        "spectral_norm": 0.4 / spec.identity()["depth"] if truth else 0.1 * spec.identity()["depth"],  # type: ignore
+        "spectral_norm": (1 / depth if truth else depth) / math.sqrt(float(str(options["width"]))),
         "gram_error": 1e-16 if truth else 0.1,
         "left": 0.8 if truth else 0.9,
         "floor": 0.8,

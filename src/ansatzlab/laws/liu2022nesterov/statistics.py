@@ -158,12 +158,12 @@ def above_floor() -> Reader:
 
 
 def shrinkage(table: pa.Table) -> list[Sample]:
-    """Read the largest spectral norm of a layer in the deepest ResNets over the smallest in the shallowest ones."""
+    """Read ``√m ‖W_l‖₂`` of the layer that is largest at the end, in the deepest ResNets over the shallowest ones."""
     by_seed: dict[int, list[tuple[int, float, str]]] = {}
     for family in families(table, RESNET):
-        norms = family.points("nesterov", "spectral_norm")
-        depth = family.runs["nesterov"][0].depth
-        by_seed.setdefault(family.seed, []).append((depth, float(norms.max()), family.failure(("nesterov",))))
+        first = family.runs["nesterov"][0]
+        norm = math.sqrt(first.spec["options"]["width"]) * float(family.points("nesterov", "spectral_norm").max())
+        by_seed.setdefault(family.seed, []).append((first.depth, norm, family.failure(("nesterov",))))
     samples = []
     for seed, found in by_seed.items():
         failure = next((reason for _, _, reason in found if reason), "")
