@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from statistics import median
-from time import process_time
+from time import perf_counter, process_time
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from ansatzlab.training.moments import Every
 from ansatzlab.training.recorder import Recorder
 from benchmarks.timing import Row
 
-BATCH, STEPS, EVERY, REPEATS = 64, 100, 100, 5
+BATCH, EVERY, STEPS, TURN, REPEATS = 64, 100, 200, 5, 5
 PROBES = (32, 64, 128)
 """How many examples are measured on: half a training batch, one, two."""
 
@@ -34,22 +34,19 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 class Training:
-    """A training that can be gone on with, so that stretches with and without a recorder alternate.
-
-    Times are the processor's, which other programs on the machine do not add to.
-    """
+    """A training that can be gone on with, so that one with and one without a recorder can take turns."""
 
     def __init__(self, inputs: Tensor, labels: Tensor) -> None:
         self.inputs, self.labels = inputs, labels
         self.model, self.done = network(), 0
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05, momentum=0.9)
         self.generator = torch.Generator().manual_seed(0)
-        self.recording_seconds = 0.0
+        self.wall_seconds = self.recording_seconds = 0.0
 
-    def go_on(self, steps: int, recorder: Recorder | None) -> float:
-        """Train on and return the seconds."""
-        start = process_time()
-        for _ in range(steps):
+    def go_on(self, recorder: Recorder | None) -> float:
+        """Train some steps and return the processor's seconds, which other programs on the machine do not add to."""
+        start, began = process_time(), perf_counter()
+        for _ in range(TURN):
             rows = torch.randint(len(self.inputs), (BATCH,), generator=self.generator)
             loss = nn.functional.cross_entropy(self.model(self.inputs[rows]), self.labels[rows])
             self.optimizer.zero_grad()
@@ -60,21 +57,25 @@ class Training:
                 called = process_time()
                 recorder.update(self.model, step=self.done, loss=loss)
                 self.recording_seconds += process_time() - called
+        self.wall_seconds += perf_counter() - began
         return process_time() - start
 
 
 def compare(probe: Tensor, inputs: Tensor, labels: Tensor, *, init_removed: bool = True) -> Row:
-    """Train in turn with and without a recorder, which has measured before: its first call checks itself."""
+    """Train with and without a recorder by turns; it has measured before, since its first measurement checks itself."""
     plain, watched = Training(inputs, labels), Training(inputs, labels)
     recorder = Recorder(probe, schedule=Every(EVERY), seeds=Signs(1), init_removed=init_removed)
     recorder.update(watched.model, step=0)
-    first = recorder.overhead
-    pairs = [(plain.go_on(STEPS, None), watched.go_on(STEPS, recorder)) for _ in range(REPEATS)]
+    first = recorder.overhead.recording_seconds
+    pairs = []
+    for _ in range(REPEATS):
+        turns = [(plain.go_on(None), watched.go_on(recorder)) for _ in range(STEPS // TURN)]
+        pairs.append(tuple(sum(each) for each in zip(*turns, strict=True)))
     for one, other in zip(plain.model.parameters(), watched.model.parameters(), strict=True):
         assert torch.equal(one, other), "the recorder changed the training"
-    last, inside = recorder.overhead, watched.recording_seconds
+    told, inside = recorder.overhead.recording_seconds - first, watched.recording_seconds
     without, with_recorder = (median(each) for each in zip(*pairs, strict=True))
-    row = recorder.compute().rows[-1]
+    training = watched.wall_seconds - told
     return {
         "benchmark": f"training with a Recorder, Every({EVERY}), Signs(1), against without",
         "case": f"MNIST CNN, batch {BATCH}, probe {len(probe)}{'' if init_removed else ', without W − W₀'}",
@@ -83,10 +84,10 @@ def compare(probe: Tensor, inputs: Tensor, labels: Tensor, *, init_removed: bool
         "ratio": without / with_recorder,
         "notes": {
             "added_percent": 100 * median(other / one - 1 for one, other in pairs),
-            "recorder_percent": 100 * inside / (sum(other for _, other in pairs) - inside),
-            "told_percent": 100 * (last.recording_seconds - first.recording_seconds) / last.training_seconds,
-            "first_in_steps": first.recording_seconds / (last.training_seconds / watched.done),
-            "alignment_error": row["recorded_alignment_error"],
+            "inside_percent": 100 * inside / (sum(other for _, other in pairs) - inside),
+            "told_percent": 100 * told / training,
+            "first_in_steps": first / (training / watched.done),
+            "alignment_error": recorder.compute().rows[-1]["recorded_alignment_error"],
         },
     }
 

@@ -137,7 +137,9 @@ def _cells(runs: Sequence[Run]) -> tuple[str, ...]:
     def cell(name: str, change: float = 0.0) -> str:
         values = [last(run, name) for run in runs]
         values = [abs(change - value) for value in values if not math.isnan(value)]
-        return f"{median(values):.3g}" if values else "–"
+        if not values:
+            return "–"
+        return f"{median(values):.3g}" if median(values) < 1000 else f"{median(values):.0f}"
 
     rates = (cell(name, 1.0) for name in ("contraction", "twin_contraction", "tuned_contraction", "end_contraction"))
     before = (cell("data_condition"), cell("condition"))

@@ -134,8 +134,8 @@ def directions(data: Dataset, largest_condition: float, count: int) -> tuple[int
 
     Example:
         >>> data = log_spaced(seed=0, condition=243.0)    # κ = 1, 3, 9, 27, 81, 243
-        >>> directions(data, 100.0, 3)
-        (2, 4, 5)
+        >>> directions(data, 250.0, 3)
+        (2, 4, 6)
     """
     s = Problem.of(data).singular_values
     conditions = ((s[0] / s) ** 2).numpy()
