@@ -1,5 +1,10 @@
 """The tests run side by side, so each of them, and each process they start, keeps to one thread."""
 
 import os
+from importlib.util import find_spec
 
 os.environ["OMP_NUM_THREADS"] = "1"
+
+CALLBACKS = {"lightning": "lightning", "huggingface": "transformers"}
+collect_ignore = [f"src/ansatzlab/integrations/{file}.py" for file, package in CALLBACKS.items() if find_spec(package) is None]
+"""Callbacks whose package is not installed have no examples to run in their docstrings."""

@@ -13,7 +13,7 @@ from ansatzlab.training.moments import Every
 from ansatzlab.training.recorder import Recorder
 from benchmarks.timing import Row
 
-BATCH, EVERY, STEPS, TURN, REPEATS = 64, 100, 200, 5, 5
+BATCH, EVERY, STEPS, TURN, REPEATS = 64, 100, 100, 5, 5
 PROBES = (32, 64, 128)
 """How many examples are measured on: half a training batch, one, two."""
 
