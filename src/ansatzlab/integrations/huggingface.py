@@ -63,14 +63,15 @@ class AnsatzCallback(TrainerCallback):
         """
         self._logged, self._ended = None, False
         if state.is_world_process_zero:
-            self._log(begin(self.recorder, event["model"], state.global_step))
+            self._log(control, begin(self.recorder, event["model"], state.global_step))
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any
     ) -> None:
         """Offer the step that has just been done."""
         if state.is_world_process_zero:
-            self._log(follow(self.recorder, event["model"], state.global_step, self._loss(state.global_step)))
+            loss = self._loss(state.global_step)
+            self._log(control, follow(self.recorder, event["model"], state.global_step, loss))
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any) -> None:
         """Keep the loss that the trainer logs."""
@@ -81,7 +82,8 @@ class AnsatzCallback(TrainerCallback):
         """Measure the end and log what it cost, while the trainer's loggers are still there."""
         if control.should_training_stop and state.is_world_process_zero:
             self._ended = True
-            self._log(end(self.recorder, event["model"], state.global_step, self._loss(state.global_step)))
+            loss = self._loss(state.global_step)
+            self._log(control, end(self.recorder, event["model"], state.global_step, loss))
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any) -> None:
         """Write what is not written of a training that something stopped behind its last epoch."""
@@ -92,6 +94,9 @@ class AnsatzCallback(TrainerCallback):
         """Return the loss that the trainer logged at a step."""
         return self._logged[1] if self._logged is not None and self._logged[0] == step else None
 
-    def _log(self, scalars: dict[str, float]) -> None:
+    def _log(self, control: TrainerControl, scalars: dict[str, float]) -> None:
+        """Log through the trainer, which then takes its own log of this step for done; let that still come."""
         if self._trainer is not None and scalars:
+            due = control.should_log
             self._trainer.log(dict(scalars))
+            control.should_log = due

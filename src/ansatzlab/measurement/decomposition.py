@@ -83,8 +83,28 @@ def standard_error(
     sample = sums.sample
     if sample is None or len(sample.places) < FEWEST or not sample.is_in_range or not is_sampled_by_example(seeds):
         return float("nan")
+    influences = influences_on(sums, gradient, spectrum, frame, centered=centered)
+    return float((influences.square().mean() / sums.examples).sqrt())
+
+
+def influences_on(
+    sums: GradientSums, gradient: Float[Tensor, "g k k"], spectrum: Spectrum, frame: Eigenframe, *, centered: bool
+) -> Float[Tensor, " m"]:
+    """Return the influence of each sampled example on a read-out (see `GradientSums.influences`).
+
+    Args:
+        sums: The sums.
+        gradient: The read-out's derivative by ``G/λ_1`` in the eigenbasis.
+        spectrum: The spectrum; of rank 1 at least.
+        frame: The frame that `decompose_sums` returned with it.
+        centered: Whether the AGOP is centred.
+
+    Returns:
+        One number per sampled example; none if no example was kept.
+    """
+    if sums.sample is None:
+        return torch.zeros(0, dtype=torch.float64)
     # At the scale of the AGOP, so that no product leaves the range of float32; in two steps, so that no factor does.
     root = float(spectrum.eigenvalues[0]) ** 0.25
-    images = frame.transform.to(sample.dtype) / root / root
-    influences = sums.influences(images, gradient, centered=centered)
-    return float((influences.square().mean() / sums.examples).sqrt())
+    images = frame.transform.to(sums.sample.dtype) / root / root
+    return sums.influences(images, gradient, centered=centered)

@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from ansatzlab.errors import InputError
 from ansatzlab.measurement.attribution import Attribution, attribute
-from ansatzlab.measurement.hooks import running_plainly, visiting
+from ansatzlab.measurement.hooks import in_evaluation, undisturbed, visiting
 from ansatzlab.measurement.kinds import adjoint
 from ansatzlab.measurement.layer import LayerMeasurement
 from ansatzlab.measurement.layers import Layer, select_layers
 from ansatzlab.measurement.outputs import Batch, batch_size, call
 from ansatzlab.measurement.result import Measurement
+
+SAME = 1e-5
+"""Relative distance up to which weights are the same: another precision or machine may have computed them."""
 
 
 def explain(
@@ -28,13 +31,14 @@ def explain(
     """Attribute one example of the network's data at its layers (see `attribute`).
 
     Conventions:
-        The network is run on the example, and on the baseline: what each sends into a layer is its x and its x₀. The
-        patches of a convolution are put together again: the values of a pixel are added over the patches that see it,
-        so that the values add up to the total over all patches. A mean input as the baseline makes the values
-        independent of where the data's zero lies; without one the zero of the layer's own input is taken.
+        The network is run in evaluation mode on the example, and on the baseline: what each sends into a layer is its x
+        and its x₀. The patches of a convolution are put together again: the values of a pixel are added over the
+        patches that see it, so that the values add up to the total over all patches. A mean input as the baseline makes
+        the values independent of where the data's zero lies; without one the zero of the layer's own input is taken.
 
     Args:
-        model: The network that was measured, which is left as it was.
+        model: The network that was measured, with the weights that it had then. It is left as it was, its mode, buffers
+            and the random state too.
         measurement: The measurement.
         example: A batch of one example.
         exponent: α, at least 0.
@@ -46,7 +50,8 @@ def explain(
         included; of a layer that is called several times, with the calls in front.
 
     Raises:
-        InputError: If this is not one example, or as `attribute`.
+        InputError: If this is not one example, if an explained layer has other weights than when it was measured, or as
+            `attribute`.
 
     Cost:
         A forward pass (two with a baseline), and `attribute` for each layer.
@@ -61,9 +66,12 @@ def explain(
     """
     if batch_size(example, 0) != 1:
         raise InputError(f"explain: got {batch_size(example, 0)} examples; wanted one; cut it out with batch[k:k + 1].")
-    chosen, _ = select_layers(model, list(measurement if layers is None else layers))
-    entered = _entering(model, chosen, example)
-    reference = None if baseline is None else _entering(model, chosen, baseline)
+    with in_evaluation(model), undisturbed(model), torch.no_grad():
+        chosen, _ = select_layers(model, list(measurement if layers is None else layers))
+        entered = _entering(model, chosen, example)
+        reference = None if baseline is None else _entering(model, chosen, baseline)
+        for name, layer in chosen.items():
+            _refuse_other_weights(layer, measurement[name])
     found = {}
     for name, layer in chosen.items():
         origins = [None] * len(entered[name]) if reference is None else reference[name]
@@ -118,6 +126,18 @@ def _entering(model: nn.Module, layers: Mapping[str, Layer], batch: Batch) -> di
         entered[layer.name].append(inputs.detach().clone())
         return outputs
 
-    with running_plainly(model), visiting(layers, record), torch.no_grad():
+    with visiting(layers, record):
         call(model, batch)
     return entered
+
+
+def _refuse_other_weights(layer: Layer, measured: LayerMeasurement) -> None:
+    """Refuse a layer that was trained on, or belongs to another network."""
+    now, then = layer.blocks.double(), measured.blocks.to(layer.blocks.device, torch.float64)
+    if now.shape != then.shape and now.shape[::2] == then.shape[::2]:  # a tall layer, kept in another basis
+        now, then = now.mT @ now, then.mT @ then
+    if now.shape != then.shape or not bool((now - then).norm() <= SAME * then.norm()):
+        raise InputError(
+            f"explain: layer {layer.name!r} has other weights than when it was measured; wanted the network as it was "
+            "then; load its weights of that moment, or measure it again."
+        )

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -83,6 +83,51 @@ def running_plainly(model: nn.Module) -> Iterator[None]:
 
 
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Leave buffers and random state as they are, run eagerly, and differentiate whatever mode the caller is in."""
+    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
+    kept = [
+        (
+            module,
+            {name: (buffer, None if buffer is None else buffer.clone()) for name, buffer in module._buffers.items()},
+        )
+        for module in model.modules()
+    ]
+    with ExitStack() as stack:
+        stack.enter_context(running_plainly(model))
+        stack.enter_context(torch.random.fork_rng(devices=devices))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        try:
+            yield
+        finally:
+            for module, buffers in kept:
+                for name in set(module._buffers.keys()) - set(buffers):
+                    delattr(module, name)
+                for name, (buffer, value) in buffers.items():
+                    if buffer is not None and value is not None and not torch.equal(buffer, value):
+                        buffer.detach().copy_(value)
+                    if getattr(module, name) is not buffer:
+                        setattr(module, name, buffer)
+
+
+@contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Have every module in evaluation mode inside the ``with``, and each in its own mode again behind it.
+
+    The flags are set one by one: ``train()`` and ``eval()``, which a network may have overridden, are not called.
+    """
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 @contextmanager

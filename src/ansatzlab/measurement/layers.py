@@ -14,6 +14,14 @@ from ansatzlab.measurement.kinds import Blocks, InputRows, LayerKind, LinearMap,
 Selector = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
 
 
+class InitialWeights(dict[str, Tensor]):
+    """Weights before training by their parameters' names, and nothing else of that network.
+
+    Given to `ansatzlab.measure` as ``initial`` the untrained network is not measured beside the trained one, although
+    in a network without biases these are its whole state.
+    """
+
+
 @dataclass(frozen=True)
 class Layer:
     """A linear map to be measured.

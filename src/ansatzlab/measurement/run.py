@@ -1,7 +1,7 @@
 """`measure`: every layer of a network in one pass over the data."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, Literal, get_args
 
 import torch
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ansatzlab.errors import InputError, ModelError, UnknownNameError
 from ansatzlab.measurement.gram import Accumulation
-from ansatzlab.measurement.hooks import running_plainly
+from ansatzlab.measurement.hooks import undisturbed
 from ansatzlab.measurement.kinds import Blocks
 from ansatzlab.measurement.layer import LayerMeasurement
-from ansatzlab.measurement.layers import Layer, Selector, detached_copy, select_layers
+from ansatzlab.measurement.layers import InitialWeights, Layer, Selector, detached_copy, select_layers
 from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.seeds import Exact, Seeds
@@ -105,7 +105,7 @@ def measure(
     seen, alone = 0, True
     with ExitStack() as stack:
         for measured in subjects:
-            stack.enter_context(_undisturbed(measured.model))
+            stack.enter_context(undisturbed(measured.model))
         for index, batch in enumerate(as_batches(batches)):
             size = batch_size(batch, index)
             weights = None if example_weights is None else _weights_of(example_weights, seen, size)
@@ -156,7 +156,7 @@ def _initial(
     if initial is None:
         return {}, None
     state = initial.state_dict() if isinstance(initial, nn.Module) else initial
-    if set(model.state_dict()) <= set(state):
+    if not isinstance(state, InitialWeights) and set(model.state_dict()) <= set(state):
         parameters = dict(model.named_parameters(remove_duplicate=False))
         for name, value in model.state_dict().items():
             if isinstance(value, Tensor):
@@ -191,35 +191,6 @@ def _refuse_unfit(name: str, got: Tensor | None, wanted: Tensor, *, finite: bool
             f"{'finite ' * finite}numbers of shape {tuple(wanted.shape)}; pass the state dict of the same network "
             "before training."
         )
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Leave buffers and random state as they are, run eagerly, and differentiate whatever mode the caller is in."""
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    kept = [
-        (
-            module,
-            {name: (buffer, None if buffer is None else buffer.clone()) for name, buffer in module._buffers.items()},
-        )
-        for module in model.modules()
-    ]
-    with ExitStack() as stack:
-        stack.enter_context(running_plainly(model))
-        stack.enter_context(torch.random.fork_rng(devices=devices))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        try:
-            yield
-        finally:
-            for module, buffers in kept:
-                for name in set(module._buffers.keys()) - set(buffers):
-                    delattr(module, name)
-                for name, (buffer, value) in buffers.items():
-                    if buffer is not None and value is not None and not torch.equal(buffer, value):
-                        buffer.detach().copy_(value)
-                    if getattr(module, name) is not buffer:
-                        setattr(module, name, buffer)
 
 
 def _check_choices(**choices: tuple[str, object]) -> None:

@@ -10,7 +10,7 @@ import torch
 from ansatzlab.errors import InputError
 from ansatzlab.linalg.null import HaarNull, haar_null, rotated_factor, rotated_gram
 from ansatzlab.linalg.reduction import reduce_weight
-from ansatzlab.linalg.spectrum import decompose
+from ansatzlab.linalg.spectrum import Spectrum, decompose
 from ansatzlab.measurement.convention import Alignment, Convention
 from ansatzlab.measurement.layer import LayerMeasurement
 
@@ -164,22 +164,9 @@ def _nothing_to_judge(layer: LayerMeasurement, convention: Convention) -> tuple[
 def structural_null(layer: LayerMeasurement, alignment: Alignment, criteria: Criteria) -> StructuralNull:
     """Draw the structural null of an alignment (see `StructuralNull`)."""
     convention = alignment.convention
-    generator = torch.Generator().manual_seed(criteria.seed)
-    weight = reduce_weight(layer.weights(init_removed=convention.init_removed))
-    gram = layer.sums.mean_gram(centered=convention.centered)
-    factor = None if convention.centered else layer.sums.mean_factor()
-    values, residuals = [], []
-    for _ in range(criteria.draws):
-        if factor is None:
-            turned = rotated_gram(gram, generator)
-            spectrum, _ = decompose(weight, gram=turned, gradient_dtype=layer.gradient_dtype)
-        else:
-            turned = rotated_factor(factor, generator)
-            spectrum, _ = decompose(weight, factor=turned, gradient_dtype=layer.gradient_dtype)
-        values.append(spectrum.alignment(convention.exponent, convention.comparator))
-        residuals.append(spectrum.residual(convention.exponent))
-    mean, sd = _moments(values)
-    residual_mean, residual_sd = _moments(residuals)
+    spectra = turned_spectra(layer, convention, criteria)
+    mean, sd = _moments([each.alignment(convention.exponent, convention.comparator) for each in spectra])
+    residual_mean, residual_sd = _moments([each.residual(convention.exponent) for each in spectra])
     return StructuralNull(
         mean=mean,
         sd=sd,
@@ -188,6 +175,33 @@ def structural_null(layer: LayerMeasurement, alignment: Alignment, criteria: Cri
         draws=criteria.draws,
         z=(residual_mean - alignment.residual) / residual_sd if residual_sd else math.nan,
     )
+
+
+def turned_spectra(layer: LayerMeasurement, convention: Convention, criteria: Criteria) -> tuple[Spectrum, ...]:
+    """Return the spectra behind a structural null (see `StructuralNull`).
+
+    Args:
+        layer: The layer.
+        convention: Which gradients and weights; its exponent plays no part.
+        criteria: How many rotations, and their seed.
+
+    Returns:
+        One spectrum for each rotation.
+    """
+    generator = torch.Generator().manual_seed(criteria.seed)
+    weight = reduce_weight(layer.weights(init_removed=convention.init_removed))
+    gram = layer.sums.mean_gram(centered=convention.centered)
+    factor = None if convention.centered else layer.sums.mean_factor()
+    found = []
+    for _ in range(criteria.draws):
+        if factor is None:
+            turned = rotated_gram(gram, generator)
+            spectrum, _ = decompose(weight, gram=turned, gradient_dtype=layer.gradient_dtype)
+        else:
+            turned = rotated_factor(factor, generator)
+            spectrum, _ = decompose(weight, factor=turned, gradient_dtype=layer.gradient_dtype)
+        found.append(spectrum)
+    return tuple(found)
 
 
 def _moments(values: list[float]) -> tuple[float, float]:

@@ -5,8 +5,9 @@ import math
 from torch import nn
 
 from ansatzlab.errors import InputError
+from ansatzlab.training.notes import Loss
 from ansatzlab.training.probe import unwrapped
-from ansatzlab.training.recorder import Loss, Recorder
+from ansatzlab.training.recorder import Recorder
 
 OVERHEAD = "ansatz/overhead_percent"
 """The name under which the recorder's share of the training time is logged at the end."""

@@ -1,8 +1,11 @@
 """What fails beside a training and must not end it."""
 
+import logging
 import warnings
 from dataclasses import asdict, dataclass
 from typing import final
+
+_LOG = logging.getLogger("ansatzlab")
 
 
 class MeasurementFailedWarning(UserWarning):
@@ -42,15 +45,22 @@ class Failures:
         return tuple(self._found)
 
     def note(self, step: int, message: str) -> None:
-        """Add one; the first is told by a `MeasurementFailedWarning`."""
+        """Add one; the first is told by a `MeasurementFailedWarning`.
+
+        Where warnings are errors it is logged instead (``ansatzlab``, level WARNING): it must not end the training.
+        """
         self._found.append(Failure(step, message))
-        if len(self._found) == 1:
+        if len(self._found) > 1:
+            return
+        try:
             warnings.warn(
                 f"recorder {self._name!r}, step {step}: {message} – the training goes on and later steps are tried "
                 "again; further failures are not told: see compute().failures.",
                 MeasurementFailedWarning,
                 stacklevel=6,  # where the recorder was called: `update`, and four functions behind it
             )
+        except MeasurementFailedWarning as warning:
+            _LOG.warning("%s", warning)
 
     def told(self) -> list[dict[str, object]]:
         """Return them as JSON has it."""

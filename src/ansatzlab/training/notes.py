@@ -1,13 +1,19 @@
-"""What a recorder keeps of a training while it goes on."""
+"""What a recorder is given, and what it keeps, of a training while it goes on."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import final
+from operator import index
+from typing import SupportsIndex, final
+
+from torch import Tensor
 
 from ansatzlab.errors import InputError
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.training.failures import Failures
-from ansatzlab.training.recording import Identity, Moment, Reading, Row
+from ansatzlab.training.recording import Identity, Moment, Order, Reading, Row
+
+Loss = float | Tensor
+"""A loss as a number or as a tensor of one."""
 
 
 @final
@@ -25,7 +31,7 @@ class Notes:
         self._reading, self._keep_all = reading, keep_all
         self.moments: dict[int, Moment] = {}
         self.kept: dict[int, Measurement] = {}
-        self.places: dict[str, int] = {}
+        self.layers: dict[str, None] = {}
         self.failures = Failures(name)
 
     @property
@@ -57,7 +63,7 @@ class Notes:
         """Note that a moment could not be measured."""
         message = f"{type(error).__name__}: {error}"
         self.kept.pop(step, None)
-        self.moments[step] = Moment(step, failure=message)
+        self.moments[step] = replace(self.moments.get(step, Moment(step)), layers=(), failure=message)
         self.failures.note(step, message)
 
     def not_written(self, error: Exception) -> None:
@@ -90,15 +96,49 @@ class Notes:
         self.kept = kept
         self.failures.extend(other.failures)
 
-    def rows(self, identity: Identity) -> tuple[Row, ...]:
+    def rows(self, identity: Identity, order: Order) -> tuple[Row, ...]:
         """Return the rows of the store."""
-        return identity.rows(self.moments, self.places)
+        return identity.rows(self.moments, order)
 
     def told(self) -> Mapping[str, object]:
         """Return what a side file of the store says of it."""
-        return {"layers": list(self.places), "steps": list(self.moments), "failures": self.failures.told()}
+        return {
+            "layers": list(self.layers),
+            "steps": list(self.moments),
+            "measured": self.measured,
+            "failed": len(self.moments) - self.measured,
+            "failures": self.failures.told(),
+        }
 
     def _read(self, measured: Measurement) -> tuple[Row, ...]:
-        for name in measured:
-            self.places.setdefault(name, len(self.places) + 1)
+        self.layers |= dict.fromkeys(measured)
         return tuple(self._reading.columns(layer) for layer in measured.values())
+
+
+def counted(step: SupportsIndex) -> int:
+    """Return a step as Python's own integer, which a numpy one is not.
+
+    Raises:
+        InputError: If it is no integer.
+    """
+    try:
+        if not isinstance(step, bool):
+            return index(step)
+    except TypeError:
+        pass
+    raise InputError(f"recorder: got step {step!r}; wanted the number of steps so far, an integer from 0 on.")
+
+
+def refuse_many(loss: Loss | None) -> None:
+    """Refuse at the first call what could not be read at a later one; looking at the shape waits for nothing.
+
+    Raises:
+        InputError: If a loss is not one number.
+    """
+    if isinstance(loss, Tensor) and loss.numel() != 1:
+        raise InputError(f"recorder: got a loss of shape {tuple(loss.shape)}; wanted one number; pass its mean.")
+
+
+def number_of(loss: Loss | None) -> float | None:
+    """Return a loss as a number."""
+    return None if loss is None else float(loss.detach() if isinstance(loss, Tensor) else loss)

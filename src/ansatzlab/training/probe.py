@@ -1,8 +1,7 @@
 """Measuring one network on the same examples several times while it trains, without leaving a trace."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any, final
 
@@ -11,11 +10,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ansatzlab.errors import InputError, ModelError
-from ansatzlab.measurement.layers import Selector, select_layers
+from ansatzlab.measurement.hooks import in_evaluation
+from ansatzlab.measurement.layers import InitialWeights, Selector, select_layers
 from ansatzlab.measurement.outputs import Batch, OutputPicker, as_batches, batch_size
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
-from ansatzlab.measurement.seeds import Seeds
+from ansatzlab.measurement.seeds import Seeds, Signs
+from ansatzlab.training.recording import Order
+
+APART = 1_000_003
+"""How far the seeds of a step's batches lie apart, so that no other recorder of the same training has one of them."""
 
 
 @final
@@ -116,22 +120,6 @@ def _sharded(name: str) -> ModelError:
     )
 
 
-@contextmanager
-def in_evaluation(model: nn.Module) -> Iterator[None]:
-    """Have every module in evaluation mode inside the ``with``, and each in its own mode again behind it.
-
-    The flags are set one by one: ``train()`` and ``eval()``, which a network may have overridden, are not called.
-    """
-    training = [module for module in model.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 @final
 @dataclass
 class Watch:
@@ -142,7 +130,10 @@ class Watch:
         layers: As of `ansatzlab.measure`; so are ``seeds`` and ``output``.
         seeds: Which combinations of outputs are differentiated.
         output: Picks the output tensor.
-        initial: W₀: a state dict, or the network before training; None for the weights at the first moment.
+        initial: W₀: a state dict, or the network before training; None for the weights at the first moment at which
+            there are any: a lazy network has none before its first call.
+        initial_step: The step whose weights W₀ is; None if it was given, or is not known yet.
+        order: Where the layers stand in the network, once it was measured.
     """
 
     probe: Probe | None
@@ -150,9 +141,11 @@ class Watch:
     seeds: Seeds
     output: OutputPicker
     initial: Mapping[str, Any] | nn.Module | None
-    _weights: dict[str, Tensor] = field(default_factory=dict)
-    _start: int | None = None
+    initial_step: int | None = None
+    order: Order = Order()  # noqa: RUF009 - frozen
+    _weights: InitialWeights = field(default_factory=InitialWeights)
     _checked: bool = False
+    _batches: tuple[int, int] = (-1, 0)
 
     def renewed(self) -> "Watch":
         """Return the same measurement, for another training."""
@@ -161,7 +154,8 @@ class Watch:
     def measure(self, model: nn.Module, batch: Batch | None, step: int) -> Measurement:
         """Measure the network as it is now, in evaluation mode.
 
-        The measurement checks itself until it once came through, and not again: that costs a few passes.
+        The measurement checks itself until it once came through, and not again: that costs a few passes. W₀ is taken
+        before anything can fail. Each batch of a step has random signs of its own, unless these are shared.
 
         Args:
             model: The network, wrapped or not.
@@ -175,38 +169,75 @@ class Watch:
             AnsatzError: If it cannot be measured.
         """
         network = unwrapped(model)
-        probe = Probe.of([batch]) if self.probe is None else self.probe
         with in_evaluation(network):
+            initial = self._initial_for(network, step)
+            probe = Probe.of([batch]) if self.probe is None else self.probe
             measured = measure(
                 network,
                 probe.beside(network).batches,
                 layers=self.layers,
-                seeds=self.seeds,
+                seeds=self._next_seeds(step),
                 output=self.output,
-                initial=self._initial_for(network, step),
+                initial=initial,
                 check="never" if self._checked else "first",
             )
-        self._checked = True
+            if not self._checked:
+                self._checked, self.order = True, order_of(network, measured)
         return measured
 
-    def _initial_for(self, network: nn.Module, step: int) -> Mapping[str, Tensor] | None:
+    def _next_seeds(self, step: int) -> Seeds:
+        """Return the seeds for one more batch of a step; those of the first are the given ones."""
+        last, count = self._batches
+        self._batches = step, count + 1 if step == last else 0
+        if not isinstance(self.seeds, Signs) or self.seeds.shared:
+            return self.seeds
+        return replace(self.seeds, seed=self.seeds.seed + APART * self._batches[1])
+
+    def _initial_for(self, network: nn.Module, step: int) -> InitialWeights | None:
         """Return W₀ where the weights are, None at the moment whose weights it is; the first time keep it."""
         if not self._weights:
             self._weights = self._first_weights(network)
-            self._start = step if self.initial is None else None
-        if step == self._start:
+            self.initial_step = step if self.initial is None else None
+        if step == self.initial_step:
             return None
-        return {name: weight.to(attrgetter(name)(network).device) for name, weight in self._weights.items()}
+        places = {name: attrgetter(name)(network).device for name in self._weights}
+        return InitialWeights({name: weight.to(places[name]) for name, weight in self._weights.items()})
 
-    def _first_weights(self, network: nn.Module) -> dict[str, Tensor]:
+    def _first_weights(self, network: nn.Module) -> InitialWeights:
         if not isinstance(self.initial, Mapping):
             return _weights_of(network if self.initial is None else unwrapped(self.initial), self.layers)
         names = _weights_of(network, self.layers)
-        return {name: self.initial[name].detach().cpu().clone() for name in names if name in self.initial}
+        given = self.initial
+        return InitialWeights({name: given[name].detach().cpu().clone() for name in names if name in given})
 
 
 @torch.no_grad()
-def _weights_of(network: nn.Module, layers: Selector) -> dict[str, Tensor]:
+def _weights_of(network: nn.Module, layers: Selector) -> InitialWeights:
     """Copy the weights of the measured layers, and nothing else, to the CPU."""
     chosen, _ = select_layers(network, layers)
-    return {layer.parameter_name: layer.parameter.detach().cpu().clone() for layer in chosen.values()}
+    return InitialWeights({each.parameter_name: each.parameter.detach().cpu().clone() for each in chosen.values()})
+
+
+def order_of(network: nn.Module, measured: Measurement) -> Order:
+    """Return where the layers stand among all that the network has.
+
+    Its depth is known if it is a chain of weight matrices that were all measured, as `torch.nn.Sequential` makes one
+    of modules with one matrix each, and between them modules that have no more than vectors for weights.
+    """
+    known, _ = select_layers(network, None)
+    row = dict(_in_row(network))
+    between = [module for name, module in row.items() if name not in measured]
+    is_chain = [name for name in row if name in measured] == list(measured) and not any(
+        parameter.ndim > 1 for module in between for parameter in module.parameters()
+    )
+    return Order({name: place for place, name in enumerate(known, start=1)}, len(measured) if is_chain else 0)
+
+
+def _in_row(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Go through the modules that are called one after the other, by name; one that is called twice comes twice."""
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
+        yield name, module
+        return
+    for key, part in module._modules.items():
+        if part is not None:
+            yield from _in_row(part, f"{name}.{key}" if name else key)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, SupportsIndex, final
 
 from torch import Tensor, nn
 
@@ -14,19 +14,10 @@ from ansatzlab.measurement.outputs import Batch, OutputPicker
 from ansatzlab.measurement.seeds import Exact, Seeds, can_be_centered
 from ansatzlab.training.journal import Journal
 from ansatzlab.training.moments import Every, Moments, Timetable
-from ansatzlab.training.notes import Notes
+from ansatzlab.training.notes import Loss, Notes, counted, number_of, refuse_many
 from ansatzlab.training.overhead import Overhead, Stopwatch
 from ansatzlab.training.probe import Probe, Watch
-from ansatzlab.training.recording import (
-    Identity,
-    Reading,
-    Recording,
-    described,
-    scalars,
-)
-
-Loss = float | Tensor
-"""A loss as a number or as a tensor of one."""
+from ansatzlab.training.recording import Identity, Reading, Recording, Row, described, scalars
 
 _LOG = logging.getLogger("ansatzlab")
 
@@ -41,9 +32,10 @@ class Recorder:
         convention, also with W − W₀ for W.
 
     Conventions:
-        Step t means: after t steps of the optimiser, so step 0 is the start, and W₀ the weights at the first call. The
-        network is measured in evaluation mode, whatever mode it is in. The random signs of `Signs` are the same every
-        time. What fails is recorded, told once by a `MeasurementFailedWarning`, and tried again at the next moment.
+        Step t means: after t steps of the optimiser, so step 0 is the start. W₀ are the weights at the first call, also
+        where measuring fails; of a lazy network those of the next moment, `Recording.initial_step`. The network is
+        measured in evaluation mode, whatever mode it is in. The random signs of `Signs` are the same at every step.
+        What fails is recorded, told once by a `MeasurementFailedWarning`, and tried again at the next moment.
 
     Args:
         probe: The examples to measure on, as `ansatzlab.measure` takes batches; they are copied. None to measure on the
@@ -57,8 +49,8 @@ class Recorder:
         init_removed: Whether that alignment is also read with W − W₀ for W, for a second decomposition of every layer.
         folder: A store to write to while recording (see `ansatzlab.store.parquet.Store`).
         name: What the recording is of; the store's ``experiment``.
-        settings: What the training is, as JSON has it; data, optimizer, learning_rate, weight_decay and seed have
-            columns of their own.
+        settings: What the training is, as JSON has it; data, optimizer, depth, learning_rate, weight_decay and seed
+            have columns of their own.
         keep_measurements: Whether to keep the measurement of every moment, which `merge` needs, or only the first and
             the last.
 
@@ -159,15 +151,17 @@ class Recorder:
         """What recording has cost so far."""
         return self._clock.overhead(self._notes.measured)
 
-    def update(self, model: nn.Module, batch: Batch | None = None, *, step: int, loss: Loss | None = None) -> bool:
+    def update(
+        self, model: nn.Module, batch: Batch | None = None, *, step: SupportsIndex, loss: Loss | None = None
+    ) -> bool:
         """Offer a step; the network is measured if that is due.
 
         Args:
             model: The network after ``step`` steps, in any mode, as it is or wrapped for data-parallel training or by
                 ``torch.compile``.
-            batch: What to measure on, for a recorder without a probe; not looked at otherwise.
+            batch: What to measure on, for a recorder without a probe; one more for the same step is added to it.
             step: The number of steps so far, not below that of the last call.
-            loss: The loss, to be recorded beside what is measured.
+            loss: The loss, to be recorded beside what is measured; where not given, that of the last call for the step.
 
         Returns:
             Whether the network was measured.
@@ -175,18 +169,23 @@ class Recorder:
         Raises:
             InputError: If there is nothing to measure on, the step is no count or falls, or the loss is no number.
         """
-        return self._offer(model, batch, step, loss, always=False)
+        return self._offer(model, batch, counted(step), loss, always=False)
 
     def finish(
-        self, model: nn.Module | None = None, batch: Batch | None = None, *, step: int = 0, loss: Loss | None = None
+        self,
+        model: nn.Module | None = None,
+        batch: Batch | None = None,
+        *,
+        step: SupportsIndex | None = None,
+        loss: Loss | None = None,
     ) -> Overhead:
         """Measure the end if it was not, write what is not written, and log what it cost (``ansatzlab``, level INFO).
 
         Args:
             model: The trained network; None to measure nothing more.
-            batch: As of `update`; so are ``step`` and ``loss``.
-            step: The number of steps so far, with ``model``.
-            loss: The loss; that of the last call where it is not given and the step is the same.
+            batch: As of `update`; so is ``loss``.
+            step: The number of steps so far; None for that of the last call. One that was measured is left as it is.
+            loss: The loss.
 
         Returns:
             What recording cost.
@@ -194,13 +193,12 @@ class Recorder:
         Raises:
             InputError: As `update`.
         """
-        if model is not None:
-            loss = self._loss if loss is None and step == self.last_step else loss
-            self._offer(model, batch, step, loss, always=True)
+        now = (self.last_step or 0) if step is None else counted(step)
+        if model is not None and (now != self.last_step or now not in self._notes.moments):
+            self._offer(model, batch, now, loss, always=True)
         if self._timetable.waits_in_vain:
-            self._notes.failures.note(
-                self.last_step or 0, "the schedule waits for a loss, and none was given; pass loss=."
-            )
+            why = "the schedule waits for a loss, and none was given; pass loss=."
+            self._notes.failures.note(self.last_step or 0, why)
         self._finished = True
         with self._clock.charged():
             self._write()
@@ -218,11 +216,12 @@ class Recorder:
         with self._clock.charged():
             self._write()
         return Recording(
-            run_id=self.run_id,
-            rows=self._notes.rows(self._identity),
+            self.run_id,
+            rows=self._rows(),
             measurements=dict(self._notes.kept),
             failures=self._notes.failures.all,
             overhead=self.overhead,
+            initial_step=self._watch.initial_step,
         )
 
     def merge(self, other: "Recorder") -> None:
@@ -259,15 +258,16 @@ class Recorder:
         try:
             if not self.has_probe and batch is None:
                 raise InputError("recorder: has no probe and got no batch; wanted one of them; pass Recorder(probe=…).")
-            _refuse_many(loss)
-            due = self._timetable.due(step, _number(loss) if self._timetable.schedule.needs_loss else None) or always
+            refuse_many(loss)
+            loss = self._loss if loss is None and step == self.last_step else loss
+            due = self._timetable.due(step, number_of(loss) if self._timetable.schedule.needs_loss else None) or always
             known = self._notes.moments.get(step)
-            if known is not None:  # without a probe this is one more batch for the same step
+            if known is not None:  # without a probe this is one more batch for the step
                 due = not self.has_probe and not known.failure
             self._loss = loss.detach() if isinstance(loss, Tensor) else loss
             if due:
                 self._clock.restart_once_idle(model)
-                self._measure(model, batch, step, _number(loss))
+                self._measure(model, batch, step, number_of(loss))
                 self._write(now=False)
             return due and not self._notes.moments[step].failure
         finally:
@@ -285,25 +285,14 @@ class Recorder:
         if self._journal is None or self._notes.last is None:
             return
         try:
-            self._journal.write(self.run_id, lambda: self._notes.rows(self._identity), self._entry, now=now)
+            self._journal.write(self.run_id, self._rows, self._entry, now=now)
         except Exception as error:  # a full disk must not end the training either
             self._notes.not_written(error)
 
+    def _rows(self) -> tuple[Row, ...]:
+        return self._notes.rows(self._identity, self._watch.order)
+
     def _entry(self) -> dict[str, object]:
         """Return what the side file of the store says."""
-        return {
-            **self._identity.told(),
-            **self._notes.told(),
-            "overhead": self.overhead.told(),
-            "finished": self._finished,
-        }
-
-
-def _refuse_many(loss: Loss | None) -> None:
-    """Refuse at the first call what could not be read at a later one; looking at the shape waits for nothing."""
-    if isinstance(loss, Tensor) and loss.numel() != 1:
-        raise InputError(f"recorder: got a loss of shape {tuple(loss.shape)}; wanted one number; pass its mean.")
-
-
-def _number(loss: Loss | None) -> float | None:
-    return None if loss is None else float(loss.detach() if isinstance(loss, Tensor) else loss)
+        more = {"initial_step": self._watch.initial_step, "overhead": self.overhead.told(), "finished": self._finished}
+        return {**self._identity.told(), **self._notes.told(), **more}

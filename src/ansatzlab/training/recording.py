@@ -5,7 +5,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import final
 
 import pyarrow as pa
@@ -52,6 +52,20 @@ class Moment:
 
 
 @final
+@dataclass(frozen=True)
+class Order:
+    """Where layers stand in their network.
+
+    Attributes:
+        places: The number of each layer, from 1, among all that could be measured.
+        depth: The number of weight matrices of a network that is a chain of them; 0 if that is not known.
+    """
+
+    places: Mapping[str, int] = field(default_factory=dict)
+    depth: int = 0
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class Recording:
     """What a recorder has recorded.
@@ -62,6 +76,7 @@ class Recording:
         measurements: The measurements that were kept, by step: the first and the last, unless all were to be.
         failures: What was not measured or not written.
         overhead: What it cost.
+        initial_step: The step whose weights W₀ is; None if W₀ was given, or there never were weights.
     """
 
     run_id: str
@@ -69,6 +84,7 @@ class Recording:
     measurements: Mapping[int, Measurement]
     failures: tuple[Failure, ...]
     overhead: Overhead
+    initial_step: int | None = None
 
     def table(self) -> pa.Table:
         """Return the rows as a table with the columns of the store (see `ansatzlab.store.schema.to_table`)."""
@@ -105,8 +121,8 @@ class Identity:
         except (StoreError, TypeError, ValueError) as error:
             raise InputError(
                 f"Recorder(name={name!r}, settings={dict(settings)!r}): cannot be stored ({error}); wanted text, "
-                "numbers, lists and maps, and what their columns hold of data, optimizer, weight_decay, learning_rate "
-                "and seed."
+                "numbers, lists and maps, and what their columns hold of data, optimizer, depth, weight_decay, "
+                "learning_rate and seed."
             ) from error
         return made
 
@@ -122,10 +138,10 @@ class Identity:
     def columns(self, depth: int) -> Row:
         """Return the columns of the store that all rows share.
 
-        Settings named data, optimizer, weight_decay, learning_rate and seed fill the columns of these names.
+        Settings named data, optimizer, depth, weight_decay, learning_rate and seed fill the columns of these names.
 
         Args:
-            depth: The number of measured layers.
+            depth: That of the network, 0 if it is not known; a depth among the settings goes before it.
         """
         settings = self.settings
         seed = settings.get("seed", 0)
@@ -143,20 +159,20 @@ class Identity:
             "spec": json.dumps(spec, sort_keys=True, separators=(",", ":"), allow_nan=False),
             "data": settings.get("data", ""),
             "dynamics": settings.get("optimizer", ""),
-            "depth": depth,
+            "depth": settings.get("depth", depth),
             "seed": seed,
             "weight_decay": settings.get("weight_decay", 0.0),
             "learning_rate": settings.get("learning_rate"),
         }
 
-    def rows(self, moments: Mapping[int, Moment], places: Mapping[str, int]) -> tuple[Row, ...]:
+    def rows(self, moments: Mapping[int, Moment], order: Order) -> tuple[Row, ...]:
         """Return the rows of the store.
 
         Args:
             moments: What was recorded, by step, in order.
-            places: Each layer's index, counted from 1.
+            order: Where the layers stand in the network.
         """
-        shared = self.columns(len(places))
+        shared, places = self.columns(order.depth), order.places
         return tuple(
             {**shared, **_shared_columns(snapshot, moment), **layer, "layer_index": places.get(str(layer.get("layer")))}
             for snapshot, moment in enumerate(moments.values())

@@ -114,9 +114,13 @@ def test_the_rows_are_those_of_a_recorder_driven_by_hand(text, tmp_path):
     assert Store.open(tmp_path / "store").table().equals(theirs.compute().table())
 
 
-def test_the_callback_leaves_training_and_log_as_they_are(text, tmp_path):
-    plain = fit(text, tmp_path, None)
-    watched = fit(text, tmp_path, recorder_of(text, schedule=Every(1)))
+@pytest.mark.parametrize(
+    "settings", [{}, {"logging_strategy": "epoch", "steps": -1, "num_train_epochs": 2}, {"logging_steps": 1}]
+)
+def test_the_callback_leaves_training_and_log_as_they_are(text, tmp_path, settings):
+    plain = fit(text, tmp_path, None, **settings)
+    watched = fit(text, tmp_path, recorder_of(text, schedule=Every(1)), **settings)
+    assert len([entry for entry in plain.state.log_history if "loss" in entry]) >= 2
     for name, value in plain.model.state_dict().items():
         assert torch.equal(value, watched.model.state_dict()[name]), name
     kept = [entry for entry in watched.state.log_history if not any(name.startswith("ansatz/") for name in entry)]

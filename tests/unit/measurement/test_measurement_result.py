@@ -9,6 +9,7 @@ from ansatzlab.errors import InputError, ModelError, UnknownNameError
 from ansatzlab.linalg.psd import gram_eigensystem, psd_power
 from ansatzlab.linalg.similarity import cosine, pearson, residual, traceless_cosine
 from ansatzlab.measurement import run
+from ansatzlab.measurement.layers import InitialWeights
 from ansatzlab.measurement.outputs import Outputs
 from ansatzlab.measurement.reference import reference_agop
 from ansatzlab.measurement.result import Measurement
@@ -56,6 +57,14 @@ def test_removing_the_initial_weights_removes_them_in_both_places():
     torch.testing.assert_close(layer.weight_gram(init_removed=True), change.T @ change)
     by_dict = measure(model, data(), initial=start.state_dict())["3"]
     assert by_dict.alignment(0.5, init_removed=True).value == got.value
+
+
+@pytest.mark.parametrize("kind", [dict, InitialWeights])
+def test_from_the_initial_weights_alone_no_untrained_network_is_measured(kind):
+    model, start = nn.Linear(6, 3, bias=False).double(), torch.ones(3, 6, dtype=torch.float64)
+    layer = measure(model, data(), initial=kind({"weight": start}))[""]
+    assert (layer.start is None) == (kind is InitialWeights), "without biases weights are a whole state dict"
+    torch.testing.assert_close(layer.weights(init_removed=True)[0], model.weight.detach() - start)
 
 
 def test_initial_weights_must_be_given_and_fit():

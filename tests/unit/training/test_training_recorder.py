@@ -10,6 +10,7 @@ import sys
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,19 +20,27 @@ import ansatzlab
 from ansatzlab import Exact, Output, Signs
 from ansatzlab.cli.listing import list_runs
 from ansatzlab.errors import InputError, ModelError, StoreError
-from ansatzlab.laws.runs import runs_of, spectrum_of
+from ansatzlab.laws.runs import RunTable, spectrum_of
 from ansatzlab.measurement.convention import Convention
+from ansatzlab.measurement.hooks import in_evaluation
 from ansatzlab.store.parquet import Store
 from ansatzlab.training import journal as journal_module
 from ansatzlab.training.failures import MeasurementFailedWarning
 from ansatzlab.training.moments import AtLossLevels, Every, LogSpaced, Offered, Timetable
 from ansatzlab.training.overhead import Stopwatch
-from ansatzlab.training.probe import Probe, in_evaluation, unwrapped
+from ansatzlab.training.probe import Probe, unwrapped
 from ansatzlab.training.recorder import Recorder
 from ansatzlab.training.schedule import log_spaced_steps
 
 TIMES = ("wall_seconds", "recording_seconds")
 IDS = ("run_id",)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_fails_unseen(caplog):
+    """A failure that no test expects is logged, because warnings are errors here."""
+    yield
+    assert not [record.getMessage() for record in caplog.get_records("call") if record.levelname == "WARNING"]
 
 
 def network(*, bias=True):
@@ -197,6 +206,8 @@ def test_the_rows_are_what_measuring_by_hand_gives(bias, convention):
         assert row["examples"] == 20
     last = recording.measurements[8]["0"]
     assert torch.equal(last.weights(init_removed=True), byhand[8]["0"].weights(init_removed=True))
+    assert byhand[8]["0"].start is not None
+    assert last.start is None, "the untrained network need not be measured again and again"
 
 
 def test_initial_weights_may_be_those_of_an_earlier_training():
@@ -256,6 +267,38 @@ def test_finish_measures_the_end_once_with_the_loss_offered_last():
     assert [(row["step"], row["loss"]) for row in rows] == [(0, None), (3, losses[2]), (5, losses[4])]
 
 
+@pytest.mark.parametrize("step", [3, None])
+def test_finish_leaves_a_step_that_was_measured_as_it_is(step):
+    inputs, model = examples()[0], network()
+    recorder = Recorder(schedule=Every(3), layers="0")
+    recorder.update(model, inputs[:32], step=3, loss=0.5)
+    recorder.finish(model, inputs[:32], step=step, loss=9.0)
+    recorder.finish(model)  # nothing to measure on is needed
+    assert [(row["step"], row["examples"], row["loss"]) for row in recorder.compute().rows] == [(3, 32.0, 0.5)]
+
+
+def test_finish_measures_the_step_that_was_offered_last():
+    recorder = Recorder(examples()[0], schedule=Every(3), layers="0")
+    losses = training(network(), 5, recorder)
+    recorder.finish(network())
+    row = recorder.compute().rows[-1]
+    assert (row["step"], row["loss"]) == (5, losses[4])
+
+
+def test_a_step_may_be_a_numpy_number(tmp_path):
+    recorder = Recorder(examples()[0], schedule=Every(1), layers="0", folder=tmp_path)
+    for step in np.arange(2):
+        recorder.update(network(), step=step)
+    recorder.finish(network(), step=np.int64(2))
+    assert [row["step"] for row in recorder.compute().rows] == [0, 1, 2]
+    assert entry_of(tmp_path)["steps"] == [0, 1, 2]
+
+
+def entry_of(folder):
+    (entry,) = json.loads((folder / "recording.json").read_text())["recordings"]
+    return entry
+
+
 def test_only_the_first_and_the_last_measurement_are_kept_unless_all_are_to_be():
     kept = {}
     for everything in (False, True):
@@ -279,6 +322,49 @@ def test_without_a_probe_the_batches_of_a_step_are_measured_as_one():
     assert [(row["step"], row["examples"]) for row in recording.rows] == [(0, 64.0), (2, 8.0)]
     merged, whole = recording.measurements[0]["0"], ansatzlab.measure(model, inputs, layers="0")["0"]
     torch.testing.assert_close(merged.agop(), whole.agop(), rtol=1e-12, atol=1e-14)
+
+
+def test_a_loss_that_is_not_given_again_stays():
+    inputs, model = examples()[0], network()
+    recorder = Recorder(schedule=Every(1), layers="0")
+    recorder.update(model, inputs[:16], step=1, loss=0.5)
+    recorder.update(model, inputs[16:], step=1)
+    with pytest.warns(MeasurementFailedWarning, match="not finite"):
+        recorder.update(model, inputs * math.nan, step=1)
+    recorder.update(model, inputs, step=2)
+    assert [(row["step"], row["loss"]) for row in recorder.compute().rows] == [(1, 0.5), (2, None)]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_each_batch_of_a_step_has_signs_of_its_own_unless_they_are_shared(shared):
+    inputs, model, seeds = examples()[0][:8], network(), Signs(1, seed=4, shared=shared)
+    once = ansatzlab.measure(model, inputs, layers="0", seeds=seeds)["0"]
+    recorder = Recorder(schedule=Every(1), layers="0", seeds=seeds, keep_measurements=True)
+    for step in range(2):
+        for _ in range(2):
+            recorder.update(model, inputs, step=step)
+    first, second = (moment["0"] for moment in recorder.compute().measurements.values())
+    assert torch.equal(first.agop(), second.agop()), "every step has the same"
+    assert torch.allclose(first.agop(), once.agop(), rtol=1e-12) == shared
+    assert first.seeds == seeds
+    alone = Recorder(inputs, layers="0", seeds=seeds)
+    alone.update(model, step=0)
+    assert torch.equal(alone.compute().measurements[0]["0"].agop(), once.agop())
+
+
+def test_the_standard_error_of_a_step_of_many_batches_is_what_its_signs_do():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 15), nn.Tanh(), nn.Linear(15, 15), nn.Tanh(), nn.Linear(15, 10)).double()
+    inputs = 0.3 * torch.randn(256, 20, dtype=torch.float64)
+    exact = ansatzlab.measure(model, inputs, layers="2")["2"].alignment(0.5).value
+    distances = []
+    for seed in range(12):
+        recorder = Recorder(schedule=Every(1), layers="2", seeds=Signs(1, seed=seed))
+        for batch in inputs.split(8):
+            recorder.update(model, batch, step=0)
+        (row,) = recorder.compute().rows
+        distances.append((row["recorded_alignment"] - exact) / row["recorded_alignment_error"])
+    assert sum(distance**2 for distance in distances) / len(distances) < 4  # 400 where every batch has the same signs
 
 
 def test_merged_recorders_give_what_one_gives_of_all_examples():
@@ -515,6 +601,44 @@ def test_a_start_that_cannot_be_measured_still_gives_the_initial_weights():
     assert row["recorded_alignment_init_removed"] == wanted.value
 
 
+def test_a_first_batch_that_cannot_be_measured_still_gives_the_initial_weights(tmp_path):
+    inputs, model, start = examples()[0], network(), network()
+    recorder = Recorder(schedule=Every(2), layers="0", folder=tmp_path)
+    with pytest.warns(MeasurementFailedWarning, match="not finite"):
+        recorder.update(model, inputs * math.nan, step=0)
+    training(model, 2)
+    recorder.update(model, inputs, step=2)
+    recorder.finish()
+    row = recorder.compute().rows[-1]
+    wanted = ansatzlab.measure(model, inputs, initial=start)["0"].alignment(0.5, init_removed=True).value
+    assert row["recorded_alignment_init_removed"] == wanted
+    assert recorder.compute().initial_step == entry_of(tmp_path)["initial_step"] == 0
+
+
+def test_of_a_lazy_network_the_step_is_told_whose_weights_the_initial_ones_are(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.LazyLinear(8), nn.Tanh(), nn.Linear(8, 3)).double()
+    recorder = Recorder(examples()[0], schedule=Every(2), layers="0", folder=tmp_path)
+    with pytest.warns(MeasurementFailedWarning, match="no shape before the first call of its lazy module"):
+        recorder.update(model, step=0)
+    assert recorder.compute().initial_step is None
+    model(examples()[0])
+    for steps in (2, 4):
+        training(model, 2)
+        recorder.update(model, step=steps)
+    recorder.finish()
+    removed = [row.get("recorded_alignment_init_removed") for row in recorder.compute().rows]
+    assert removed[:2] == [None, None]
+    assert removed[2] is not None
+    assert recorder.compute().initial_step == entry_of(tmp_path)["initial_step"] == 2
+
+
+def test_where_the_initial_weights_are_given_no_step_is_that_of_them():
+    recorder = Recorder(examples()[0], initial=network())
+    recorder.update(network(), step=5)
+    assert recorder.compute().initial_step is None
+
+
 def test_a_measurement_checks_itself_until_it_once_came_through():
     class Mixing(nn.Module):
         def __init__(self):
@@ -532,6 +656,32 @@ def test_a_measurement_checks_itself_until_it_once_came_through():
     assert not recorder.update(model, step=1)
     model.mixes = False
     assert recorder.update(model, step=2)
+
+
+def test_where_warnings_are_errors_a_failure_is_logged_and_ends_no_training(caplog):
+    model = Moody()
+    model.error = ZeroDivisionError("out of luck")
+    recorder = Recorder(examples()[0], schedule=Every(1), name="mine")
+    with warnings.catch_warnings(action="error"):
+        for step in range(2):
+            assert not recorder.update(model, step=step)
+    (told,) = caplog.records
+    assert (told.name, told.levelname) == ("ansatzlab", "WARNING")
+    assert told.getMessage().startswith("recorder 'mine', step 0: ZeroDivisionError: out of luck")
+    assert [failure.step for failure in recorder.compute().failures] == [0, 1]
+    caplog.clear()
+
+
+def test_the_side_file_says_how_many_moments_were_measured_and_how_many_failed(tmp_path):
+    model = Moody()
+    recorder = Recorder(examples()[0], schedule=Every(1), folder=tmp_path)
+    for step in range(3):
+        recorder.update(model, step=step)
+    model.error = ZeroDivisionError()
+    with pytest.warns(MeasurementFailedWarning):
+        recorder.finish(model, step=3)
+    entry = entry_of(tmp_path)
+    assert (len(entry["steps"]), entry["measured"], entry["failed"]) == (4, 3, 1)
 
 
 def test_an_interrupted_measurement_interrupts_the_training():
@@ -580,6 +730,7 @@ def test_levels_that_never_see_a_loss_are_told_at_the_end():
     [
         ({"step": -1}, "got step -1"),
         ({"step": True}, "got step True"),
+        ({"step": torch.tensor(0.5)}, "got step tensor"),
         ({"step": 4}, "step 4 after step 5"),
         ({"step": 6, "loss": torch.ones(3)}, r"got a loss of shape \(3,\)"),
     ],
@@ -599,6 +750,7 @@ def test_a_step_that_is_none_is_refused(keywords, said):
         ({"name": ""}, "empty text"),
         ({"settings": {"seed": "three"}}, "'seed' got 'three'"),
         ({"settings": {"data": 3}}, "'data' got 3"),
+        ({"settings": {"depth": "deep"}}, "'depth' got 'deep'"),
         ({"settings": {"anything": object()}}, "not JSON serializable"),
         ({"settings": {"rate": math.nan}}, "not JSON compliant"),
     ],
@@ -629,7 +781,7 @@ def test_the_rows_of_the_store_are_those_of_the_recording_and_can_be_read_like_a
     recording = recorder.compute()
     table = Store.open(tmp_path).table()
     assert table.equals(recording.table())
-    (run,) = runs_of(table, "sines: tanh")
+    (run,) = RunTable(table).runs("sines: tanh")
     assert (run.depth, run.seed, run.learning_rate, run.data) == (2, 3, 0.1, "sines")
     assert run.column("step").tolist() == log_spaced_steps(9, 4)
     assert [spectrum.alignment(0.5) for spectrum in run.spectra(1)] == run.column("recorded_alignment").tolist()
@@ -638,6 +790,47 @@ def test_the_rows_of_the_store_are_those_of_the_recording_and_can_be_read_like_a
     (listed,) = list_runs(table)
     assert (listed["optimizer"], listed["status"], listed["loss"]) == ("heavy_ball", "finished", run.column("loss")[-1])
     assert listed["alignment"] == run.column("recorded_alignment")[-1]
+
+
+class Called(nn.Module):
+    """Like its part, but nobody knows what else it does."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def forward(self, x):
+        return self.part(x)
+
+
+def square():
+    return nn.Linear(6, 6, dtype=torch.float64)
+
+
+def twice():
+    layer = square()
+    return nn.Sequential(layer, nn.Tanh(), layer)
+
+
+@pytest.mark.parametrize(
+    ("make", "keywords", "depth", "places"),
+    [
+        (lambda: nn.Sequential(square(), nn.Tanh(), square(), square()), {}, 3, [1, 2, 3]),
+        (lambda: nn.Sequential(nn.Sequential(square(), nn.ReLU()), nn.LayerNorm(6).double(), square()), {}, 2, [1, 2]),
+        (square, {}, 1, [1]),
+        (lambda: nn.Sequential(square(), square(), square()), {"layers": "1"}, 0, [2]),
+        (lambda: nn.Sequential(square(), square()), {"layers": "1", "settings": {"depth": 2}}, 2, [2]),
+        (lambda: Called(nn.Sequential(square(), square())), {}, 0, [1, 2]),
+        (lambda: Called(nn.Sequential(square(), square())), {"settings": {"depth": 2}}, 2, [1, 2]),
+        (lambda: nn.Sequential(Called(square()), square()), {}, 0, [1, 2]),
+        (twice, {}, 0, [1]),
+    ],
+)
+def test_a_depth_is_stored_only_where_it_is_known(make, keywords, depth, places):
+    torch.manual_seed(0)
+    rows = recorded(make(), **keywords)
+    assert [row["layer_index"] for row in rows] == places
+    assert {row["depth"] for row in rows} == {depth}
 
 
 def test_several_recordings_share_a_folder_and_a_list_of_what_they_are(tmp_path):
