@@ -6,12 +6,12 @@ import pytest
 
 from ansatzlab.laws import judge as judging
 from ansatzlab.laws.registry import get_law
-from ansatzlab.laws.runs import runs_of, spectrum_of
+from ansatzlab.laws.runs import RunTable, spectrum_of
 from ansatzlab.laws.tansley2025nfa.linear.design import BALANCED_FLOW, NO_DECAY
 from ansatzlab.linalg.null import haar_null
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.verdict import judge
-from ansatzlab.report.live_runs import live_runs
+from ansatzlab.report.live.runs import live_runs
 from ansatzlab.report.page import render_page
 from ansatzlab.store.parquet import Store
 from ansatzlab.sweeps.sweep import sweep
@@ -213,7 +213,7 @@ def verified(tmp_path_factory):
     law, folder = get_law("tansley2025nfa").within("quick", ["linear"]), tmp_path_factory.mktemp("verified")
     specs = [spec for spec in law.plan("quick", "linnerud", SETTINGS) if spec.experiment in (BALANCED_FLOW, NO_DECAY)]
     table = sweep(specs, store=Store.open(folder / "store"))
-    findings, page = tuple(judging.judge(law, table)), folder / "report.html"
+    findings, page = tuple(judging.judge(law, RunTable(table))), folder / "report.html"
     live = live_runs(table, planned=[spec.run_id for spec in specs], score="residual")
     page.write_text(render_page(law, findings, [], {}, live), encoding="utf-8")
     return Verified(page, findings, table)
@@ -227,7 +227,7 @@ def test_a_verifications_page_shows_the_numbers_of_its_verdicts(again, verified,
     seeds = page.locator("fieldset", has_text="seed")
     seeds.get_by_label("1", exact=True).uncheck()
     kit.ask(page, "1/3")
-    (run,) = [run for run in runs_of(verified.table, BALANCED_FLOW) if run.seed == 0]
+    (run,) = [run for run in RunTable(verified.table).runs(BALANCED_FLOW) if run.seed == 0]
     shown = kit.numbers(page)
     assert len(shown) == 3
     for layer, row in enumerate(shown, start=1):

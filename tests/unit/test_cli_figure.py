@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -14,9 +15,11 @@ from ansatzlab import cli
 from ansatzlab.cli.figure import figure_command
 from ansatzlab.laws.judge import judge
 from ansatzlab.laws.registry import get_law
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.run import measure
-from ansatzlab.report.differences import without_nan
+from ansatzlab.measurement.seeds import Signs
+from ansatzlab.report.compare.differences import without_nan
 from ansatzlab.report.folder import RECORD, ROWS
 from ansatzlab.report.readout import read_layers
 from ansatzlab.store.parquet import Store
@@ -87,7 +90,7 @@ def verified(tmp_path_factory) -> Path:
     store.write(runs, table.to_pylist())
     request = {"law": law.key, "budget": "quick", "data": "digits", "settings": {}, "only": ["linear"], "runs": runs}
     store.write_json("verification", request)
-    store.write_json("verdicts", {"findings": [without_nan(asdict(each)) for each in judge(law, table)]})
+    store.write_json("verdicts", {"findings": [without_nan(asdict(each)) for each in judge(law, RunTable(table))]})
     return folder
 
 
@@ -162,6 +165,8 @@ def test_what_can_be_drawn_is_listed(monkeypatch, capsys, measured, swept, verif
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (("training",), "figure training: DIR is missing; wanted what to draw it of: ansatz figure training DIR."),
+        (("bogus", "{empty}"), "unknown figure 'bogus'. Known: alignment, exponent, imbalance"),
         (("aligment", "{swept}"), "unknown figure 'aligment'; did you mean 'alignment'"),
         (("training", "{measured}"), "needs a second snapshot; the table has none; of it can be drawn: alignment"),
         (("verdicts", "{swept}"), "figure 'verdicts': needs values in claim"),
@@ -180,9 +185,37 @@ def test_what_can_be_drawn_is_listed(monkeypatch, capsys, measured, swept, verif
         (("alignment", "{swept}", "--exponent", "-1"), "exponent: got -1.0"),
     ],
 )
-def test_wrong_usage_is_one_line(monkeypatch, capsys, swept, measured, arguments, told):
-    places = {"swept": swept, "measured": measured}
+def test_wrong_usage_is_one_line(monkeypatch, capsys, swept, measured, tmp_path, arguments, told):
+    places = {"swept": swept, "measured": measured, "empty": Store.open(tmp_path / "empty").folder}
     assert told in refusal(monkeypatch, capsys, *(each.format(**places) for each in arguments))
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line_and_one_without_readable_layers_has_nothing(
+    monkeypatch, capsys, verified, tmp_path
+):
+    broken = copytree(verified, tmp_path / "verify")
+    (broken / "verification.json").write_text(json.dumps({"law": "tansley2025nfa"}))
+    assert "verification.json" in refusal(monkeypatch, capsys, broken)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(900, 900), nn.Tanh(), nn.Linear(900, 900)).bfloat16()
+    coarse = measure(network, [torch.randn(2, 900, dtype=torch.bfloat16)], seeds=Signs(1), check="never")
+    folder = tmp_path / "coarse"
+    folder.mkdir()
+    coarse.save(folder / RECORD)
+    rows = [row.to_dict() for row in read_layers(coarse, dict.fromkeys(coarse, (Convention(0.5),)))]
+    (folder / ROWS).write_text(json.dumps({"rows": rows, "provenance": {}}))
+    assert ansatz(monkeypatch, folder) == 0
+    out = capsys.readouterr().out
+    assert "not of this folder: alignment, residual, spectrum, layers, training" in out
+    assert "draw one" not in out
+    assert "no layer has a spectrum that can be read" in refusal(monkeypatch, capsys, "layers", folder)
+
+
+@pytest.mark.parametrize("content", ['{"findings": null}', '{"findings": [1]}', "[1]", "{}"])
+def test_damaged_findings_are_one_line(monkeypatch, capsys, verified, tmp_path, content):
+    broken = copytree(verified, tmp_path / "verify")
+    (broken / "verdicts.json").write_text(content)
+    assert f"{broken / 'verdicts.json'}: has no list of findings" in refusal(monkeypatch, capsys, broken)
 
 
 def test_a_damaged_folder_and_a_file_in_the_way_are_one_line(monkeypatch, capsys, measured, swept, tmp_path):

@@ -21,6 +21,22 @@ def image():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(64, 6), nn.Tanh(), nn.Linear(6, 3)).double()
 
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.out, self.into = nn.Linear(64, 3), nn.Linear(64, 64)
+
+    def forward(self, image, mask):
+        return self.out(torch.tanh(self.into(image * mask)))
+
+def masked():
+    return Masked().double()
+
+def masked_images():
+    image = torch.rand(6, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return [{"image": image, "mask": torch.ones_like(image)}]
+
 class Bag(nn.Module):
     def __init__(self):
         super().__init__()
@@ -71,6 +87,19 @@ def test_an_example_that_cannot_be_shown_is_said_not_to_be(monkeypatch):
     arguments = ("nets.py:image", "--data", "x.npy", "--explain", "3", "--layers", "2", "--out", "o")
     assert ansatz(monkeypatch, *arguments) == 0
     assert "Example 3 is not shown: the network" in Path("o/report.html").read_text(encoding="utf-8")
+
+
+def test_a_network_of_several_inputs_is_explained_at_the_layer_that_they_enter(monkeypatch):
+    arguments = ("nets.py:masked", "--data", "nets.py:masked_images", "--out", "o")
+    assert ansatz(monkeypatch, *arguments) == 0
+    assert list(Path("o/figures").glob("look-*.png")) == []  # by its first input alone it cannot be run
+    assert ansatz(monkeypatch, *arguments, "--explain", "2") == 0
+    looks = json.loads(Path("o/measurement.json").read_text(encoding="utf-8"))["looks"]
+    assert [look["layer"] for look in looks] == ["into", "into"]
+    assert ansatz(monkeypatch, *arguments, "--explain", "2", "--layers", "out") == 0
+    (look,) = json.loads(Path("o/measurement.json").read_text(encoding="utf-8"))["looks"]
+    assert look["layer"] == "into"
+    assert "is not shown" in look["caption"]
 
 
 def test_tokens_are_named_from_a_file(monkeypatch):

@@ -15,7 +15,7 @@ from ansatzlab.laws.runs import Row, spectrum_of
 from ansatzlab.laws.tansley2025nfa.nonlinear.design import TRANSFORMER_OPTIONS
 from ansatzlab.report.settings import SETTINGS, settings_of
 from ansatzlab.store.parquet import Store
-from ansatzlab.store.schema import BASE_SCHEMA
+from ansatzlab.store.schema import BASE_SCHEMA, to_table
 from ansatzlab.sweeps.grid import grid
 from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.sweeps.sweep import sweep
@@ -289,6 +289,16 @@ def test_a_task_is_listed_by_what_its_options_say(monkeypatch, capsys, tasks):
     assert {row["experiment"] for row in found} == {"compared", "broken"}
 
 
+def test_options_that_are_called_like_a_column_of_the_listing_are_not_taken_for_it():
+    options = {"status": "well", "alignment": 7, "run_id": "x", "step": -1, "momentum": 0.9}
+    spec = json.dumps({"task": "recording", "options": options, "seed": 0})
+    row = {**dict.fromkeys(BASE_SCHEMA.names), "run_id": "a", "experiment": "e", "spec": spec, "status": "finished"}
+    row |= {"data": "", "dynamics": "", "depth": 0, "seed": 0, "weight_decay": 0.0, "step": 3}
+    (found,) = list_runs(to_table([row]))
+    assert [found[name] for name in ("run_id", "status", "step", "alignment")] == ["a", "finished", 3, None]
+    assert settings_of(json.loads(spec))["momentum"] == 0.9
+
+
 def test_a_layer_beyond_the_depth_has_no_exponent(monkeypatch, tmp_path, tasks):
     path = tmp_path / "tasks.csv"
     assert ansatz(monkeypatch, "runs", str(tasks), "--csv", str(path)) == 0
@@ -298,6 +308,8 @@ def test_a_layer_beyond_the_depth_has_no_exponent(monkeypatch, tmp_path, tasks):
     places = ((2, 1), (2, 2), (2, 3), (2, 4), (0, 1), (2, 0), (None, 1))
     found = [exponent_of({"depth": depth, "layer_index": layer}) for depth, layer in places]
     assert found == pytest.approx([0.5, 1.0, *[math.nan] * 5], nan_ok=True)
+    assert exponent_of({"depth": 0, "layer_index": 1, "recorded_exponent": 0.25}) == 0.25
+    assert exponent_of({"depth": 2, "layer_index": 1, "recorded_exponent": 0.25}) == 0.5
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from ansatzlab.cli.folders import Measured, Runs, read_folder
 from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.linalg.spectrum import Comparator
 from ansatzlab.measurement.convention import Convention
-from ansatzlab.report.compare import Comparison, compare_measurements
-from ansatzlab.report.compare_runs import RunsComparison, compare_tables
-from ansatzlab.report.compare_terminal import (
+from ansatzlab.report.compare.measurements import Comparison, compare_measurements
+from ansatzlab.report.compare.runs import RunsComparison, compare_tables
+from ansatzlab.report.compare.terminal import (
     changes_table,
     claims_table,
     closing,
@@ -23,7 +23,7 @@ from ansatzlab.report.compare_terminal import (
     layers_table,
     opening,
 )
-from ansatzlab.report.kinds.options import Options
+from ansatzlab.report.figures.kinds.options import Options
 
 STOPPED = "stopped."
 

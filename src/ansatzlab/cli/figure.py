@@ -1,6 +1,7 @@
 """The command ``ansatz figure``."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,11 +20,12 @@ from ansatzlab.cli.runs import condition_of
 from ansatzlab.errors import InputError, StoreError, UnknownNameError
 from ansatzlab.laws.figure import Exhibit, TextTable
 from ansatzlab.laws.registry import get_law
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.linalg.spectrum import Comparator
-from ansatzlab.report.kinds.measured import measured_table
-from ansatzlab.report.kinds.options import Clock, Options, Score
-from ansatzlab.report.kinds.registry import KINDS, Kind, draw, possible
-from ansatzlab.report.paper import FORMATS, WIDTHS, Drawable, Format, save_paper
+from ansatzlab.report.figures.kinds.measured import measured_table
+from ansatzlab.report.figures.kinds.options import Clock, Options, Score
+from ansatzlab.report.figures.kinds.registry import KINDS, Kind, draw, possible
+from ansatzlab.report.figures.paper import FORMATS, WIDTHS, Drawable, Format, save_paper
 from ansatzlab.report.terminal import printable
 from ansatzlab.verification import REQUEST, Request
 
@@ -82,8 +84,11 @@ def figure_command(
     A law's own figures are drawn by their names, too. The caption is printed. Exit codes: 0 done, 3 error.
     """
     with exit_codes(STOPPED):
+        if folder is None and kind in KINDS and not Path(kind).exists():
+            raise InputError(f"figure {kind}: DIR is missing; wanted what to draw it of: ansatz figure {kind} DIR.")
         if folder is None or listed:
-            show = partial(_show_kinds, read_folder(Path(kind) if folder is None else folder))
+            source = read_folder(Path(kind) if folder is None else folder)
+            show = partial(_show_kinds, _possible(source), _exhibits(source), source.folder)
         else:
             chosen = Options(
                 by=_split(by),
@@ -134,7 +139,7 @@ def _draw(key: str, source: Measured | Runs, options: Options, where: tuple[str,
     exhibits = _exhibits(source)
     found = {name for name in exhibits if key in (name, name.partition(".")[2])}
     if len(found) != 1:
-        raise UnknownNameError("figure", key, [*(kind.key for kind in _possible(source)), *exhibits])
+        raise UnknownNameError("figure", key, [*KINDS, *exhibits])
     if where or options != Options():
         raise InputError(f"figure {key}: is the law's own, which nothing can be chosen about; leave the options out.")
     return exhibits[found.pop()]
@@ -175,7 +180,7 @@ def _exhibits(source: Measured | Runs) -> dict[str, Exhibit]:
     request = Request.parse(source.request, where=f"{source.folder / REQUEST}.json")
     law = get_law(request.law).within(request.budget, request.only)
     runs = pa.array(request.runs, pa.string())
-    table = source.table.filter(pc.is_in(source.table["run_id"], runs))
+    table = RunTable(source.table.filter(pc.is_in(source.table["run_id"], runs)))
     return {
         f"{chapter.key}.{exhibit.key}": exhibit
         for chapter in law.chapters
@@ -185,8 +190,12 @@ def _exhibits(source: Measured | Runs) -> dict[str, Exhibit]:
 
 
 def _possible(source: Measured | Runs) -> tuple[Kind, ...]:
+    """Return the kinds that a folder can feed; none of a measurement of which no layer can be read."""
     if isinstance(source, Measured):
-        return possible(_table_of_measurement(source, Options()))
+        try:
+            return possible(_table_of_measurement(source, Options()))
+        except InputError:
+            return ()
     findings = possible(pa.Table.from_pylist([dict(finding) for finding in source.findings]))
     return (*possible(source.table), *findings)
 
@@ -211,16 +220,16 @@ def _show_files(drawn: Drawable, paths: list[Path]) -> None:
         console.print(f"written: {path}", markup=False, soft_wrap=True)
 
 
-def _show_kinds(source: Measured | Runs) -> None:
+def _show_kinds(known: Sequence[Kind], exhibits: Mapping[str, Exhibit], folder: Path) -> None:
     console = Output(highlight=False)
     table = Table("figure", "shows", box=None, pad_edge=False, header_style="bold")
-    known = _possible(source)
     for kind in known:
         table.add_row(kind.key, kind.says)
-    for name, exhibit in _exhibits(source).items():
+    for name, exhibit in exhibits.items():
         table.add_row(Text(printable(name)), Text(printable(exhibit.title)))
     console.print(table)
     others = [key for key in KINDS if key not in {kind.key for kind in known}]
     if others:
         console.print(f"not of this folder: {', '.join(others)}", markup=False, soft_wrap=True)
-    console.print(f"draw one: ansatz figure KIND {source.folder}", markup=False, soft_wrap=True)
+    if known or exhibits:
+        console.print(f"draw one: ansatz figure KIND {folder}", markup=False, soft_wrap=True)

@@ -98,6 +98,13 @@ def _runs(folder: Path) -> Runs:
     store = Store.open(folder)
     maker: Maker = next((name for name in REQUESTS if (folder / f"{name}.json").is_file()), "store")
     request = store.read_json(maker) if maker in REQUESTS else {}
-    judged = store.read_json(FINDINGS) if (folder / f"{FINDINGS}.json").is_file() else {}
-    findings = judged.get("findings", []) if isinstance(judged, dict) else []
-    return Runs(folder, read_table(store), maker, request if isinstance(request, dict) else {}, tuple(findings))
+    return Runs(folder, read_table(store), maker, request if isinstance(request, dict) else {}, _findings(store))
+
+
+def _findings(store: Store) -> tuple[Mapping[str, Any], ...]:
+    path = store.folder / f"{FINDINGS}.json"
+    judged = store.read_json(FINDINGS) if path.is_file() else {"findings": []}
+    findings = judged.get("findings") if isinstance(judged, dict) else None
+    if not isinstance(findings, list) or not all(isinstance(finding, dict) for finding in findings):
+        raise StoreError(f"{path}: has no list of findings; judge the runs again with `ansatz report {store.folder}`.")
+    return tuple(findings)

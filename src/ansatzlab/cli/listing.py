@@ -61,7 +61,8 @@ def _order(row: Row) -> list[tuple[bool, float, str]]:
 
 
 def _listed(row: Row) -> Row:
-    settings = settings_of(loads(str(row["spec"])))
+    told = settings_of(loads(str(row["spec"])))
+    settings = {name: told[name] for name in SETTINGS}
     if row["learning_rate"] is not None:
         settings["learning_rate"] = row["learning_rate"]
     found = {**row, **settings, "alignment": alignment_of(row, exponent_of(row))}
@@ -71,12 +72,14 @@ def _listed(row: Row) -> Row:
 def exponent_of(row: Row) -> float:
     """Return the exponent that a balanced deep linear network's layer l of L has, 1/(L − l + 1).
 
-    It is nan where l is not from 1 to L: the layers of other networks need not form a chain of L.
+    Where l is not from 1 to L, since the layers of other networks need not form a chain of L, it is the exponent that a
+    recorder was asked for; nan where there is none.
     """
     depth, layer = row["depth"], row["layer_index"]
-    if not (isinstance(depth, int) and isinstance(layer, int) and 1 <= layer <= depth):
-        return math.nan
-    return 1 / (depth - layer + 1)
+    if isinstance(depth, int) and isinstance(layer, int) and 1 <= layer <= depth:
+        return 1 / (depth - layer + 1)
+    recorded = row.get("recorded_exponent")
+    return recorded if isinstance(recorded, float) else math.nan
 
 
 def alignment_of(row: Row, exponent: float) -> float | None:

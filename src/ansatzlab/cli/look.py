@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from ansatzlab.errors import InputError
 from ansatzlab.measurement.outputs import Batch, batch_size, one_example
 from ansatzlab.measurement.result import Measurement
-from ansatzlab.report.directions import directions, first_layer, image_shapes
-from ansatzlab.report.explained import TITLE, Chosen, explained_looks
-from ansatzlab.report.look import Look
-from ansatzlab.report.tokens import named_embeddings, token_looks, vocabulary_sizes
-from ansatzlab.report.vocabulary import read_tokens
+from ansatzlab.report.looks.directions import ImageShape, directions, first_layer, image_shapes
+from ansatzlab.report.looks.explained import TITLE, Chosen, explained_looks
+from ansatzlab.report.looks.records import Look
+from ansatzlab.report.looks.tokens import named_embeddings, token_looks, vocabulary_sizes
+from ansatzlab.report.looks.vocabulary import read_tokens
 
 WHY_UNSHOWN = "the network's first layer was not measured, or reads neither rows of numbers nor one image"
 
@@ -114,9 +114,19 @@ def looks_at(
     """
     if len(tokens) > max(vocabulary_sizes(measurement).values(), default=0):
         tokens = ()  # their embedding was not measured
-    shapes = image_shapes(network, example, measurement)
+    shapes = (
+        _shapes(network, example, measurement) if chosen is None else image_shapes(network, chosen.example, measurement)
+    )
     looks = (*directions(measurement, shapes), *token_looks(measurement, tokens))
     if chosen is None:
         return looks
-    unshown = Look(TITLE, first_layer(network), f"Example {chosen.number} is not shown: {WHY_UNSHOWN}.")
+    unshown = Look(TITLE, first_layer(network, chosen.example), f"Example {chosen.number} is not shown: {WHY_UNSHOWN}.")
     return (*looks, *(explained_looks(measurement, network, chosen, shapes, tokens) or (unshown,)))
+
+
+def _shapes(network: nn.Module, example: Tensor, measurement: Measurement) -> dict[str, ImageShape]:
+    """Find the layers that see images; none where the network is not called with its first input alone."""
+    try:
+        return image_shapes(network, example[None], measurement)
+    except Exception:  # whatever a network raises that lacks its other inputs; it was measured, and that is reported
+        return {}

@@ -1,1 +1,1 @@
-"""What a person reads: figures, the terminal's table and the HTML page of a law's verdict."""
+"""What a person reads: HTML pages, figures, comparisons and the terminal's tables."""

@@ -9,8 +9,8 @@ from typing import Any
 from ansatzlab.atomic import write_atomically
 from ansatzlab.errors import AnsatzError, StoreError
 from ansatzlab.measurement.result import Measurement
-from ansatzlab.report.figures import save_png
-from ansatzlab.report.look import Bar, Look, Picture, TokenRow
+from ansatzlab.report.figures.curves import save_png
+from ansatzlab.report.looks.records import Bar, Look, Picture, TokenRow
 from ansatzlab.report.measurement import measurement_figures, render_measurement
 from ansatzlab.report.readout import Readout
 

@@ -21,9 +21,6 @@ _NAMES = {
     "decay": "coupling of the decay",
     "loss_function": "loss",
 }
-_USED = frozenset(
-    {*SETTINGS, "hidden", "digest", "size", "scheme", "scale", "loss"}
-)  # a task's options behind settings
 
 
 def labels_of(row: Mapping[str, object]) -> dict[str, Label]:
@@ -42,11 +39,8 @@ def labels_of(row: Mapping[str, object]) -> dict[str, Label]:
     if "task" not in spec and "dynamics" not in spec:
         found["optimizer"] = None
     columns = {**row, "optimizer": row["dynamics"]}
-    found = {name: columns.get(name) if value is None else value for name, value in found.items()}
+    found |= {name: columns.get(name) for name in SETTINGS if found[name] is None}
     found |= {"depth": row["depth"] or None, "weight_decay": row["weight_decay"]}
-    options = spec.get("options")
-    if "task" in spec and isinstance(options, dict):
-        found |= {name: value for name, value in options.items() if name not in _USED}
     return {name: _label(value) for name, value in found.items()}
 
 

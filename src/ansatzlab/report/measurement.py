@@ -10,9 +10,9 @@ from ansatzlab.laws.figure import Curve, Figure
 from ansatzlab.linalg.exponent import LARGEST, SMALLEST
 from ansatzlab.linalg.spectrum import Spectrum
 from ansatzlab.measurement.result import Measurement
-from ansatzlab.report.exhibits import Shown
-from ansatzlab.report.live_measurement import live_measurement
-from ansatzlab.report.look import Look
+from ansatzlab.report.figures.exhibits import Shown
+from ansatzlab.report.live.measurement import live_measurement
+from ansatzlab.report.looks.records import Look
 from ansatzlab.report.readout import (
     VERDICTS,
     Readout,

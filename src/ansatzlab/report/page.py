@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from ansatzlab.laws.judge import Finding, overall
 from ansatzlab.laws.law import Law
-from ansatzlab.report.exhibits import Shown
-from ansatzlab.report.live import Live
+from ansatzlab.report.figures.exhibits import Shown
+from ansatzlab.report.live.records import Live
 from ansatzlab.report.templates import render
 from ansatzlab.report.verdicts import MARKS, counting, group_by_claim, tally
 

@@ -41,11 +41,17 @@ _WORDS = ("experiment", "data", "model", "activation", "init", "optimizer", "dyn
 _OPTIONS = {"data.size": "size", "init": "scheme", "init.scale": "scale", "loss_function": "loss"}
 """What a task's options call a setting, where that is not its name."""
 
+_BEHIND = frozenset({*SETTINGS, *_OPTIONS.values(), "hidden", "digest"})
+"""A task's options that say a setting, or stand behind one."""
+
+COLUMNS = ("dynamics", "run_id")
+"""What else than its settings is told of a run beside them."""
+
 
 def settings_of(spec: Mapping[str, object]) -> Row:
     """Return what a run was, by `SETTINGS`, from its spec as JSON has it; None where a setting does not apply.
 
-    Of a `TaskSpec` it is what its options say.
+    Of a `TaskSpec` it is what its options say; those that are none of `SETTINGS` are settings, too.
     """
     if "task" in spec:
         return _settings_of_task(spec)
@@ -81,7 +87,8 @@ def _settings_of_task(spec: Mapping[str, object]) -> Row:
     found: Row = {name: options.get(_OPTIONS.get(name, name)) for name in SETTINGS}
     if widths:
         found |= {"depth": len(widths) + 1, "width": _width(widths)}
-    return found | {"experiment": spec.get("experiment"), "seed": spec.get("seed")}
+    others = {name: value for name, value in options.items() if name not in _BEHIND}
+    return found | {"experiment": spec.get("experiment"), "seed": spec.get("seed")} | others
 
 
 def _widths(section: Mapping[str, object]) -> list[str]:
@@ -121,10 +128,21 @@ def order_of(value: object) -> tuple[int, float, str]:
     return (1, float(value), "") if isinstance(value, int | float) else (2, 0.0, str(value))
 
 
+def known_settings(settings: Iterable[Row]) -> tuple[str, ...]:
+    """Return the names of the settings that runs have: `SETTINGS`, and further ones of tasks by name.
+
+    Example:
+        >>> known_settings([{"optimizer": "gd", "run_id": "a"}, {"momentum": 0.9}])[-2:]
+        ('seed', 'momentum')
+    """
+    return (*SETTINGS, *sorted({name for row in settings for name in row} - {*SETTINGS, *COLUMNS}))
+
+
 def varied_settings(settings: Iterable[Row]) -> dict[str, int]:
     """Return the settings in which runs differ, other than as repetitions, with how many values each has."""
     known = list(settings)
-    counts = {name: len({key_of(row.get(name)) for row in known}) for name in SETTINGS if name not in REPETITIONS}
+    names = [name for name in known_settings(known) if name not in REPETITIONS]
+    counts = {name: len({key_of(row.get(name)) for row in known}) for name in names}
     return {name: count for name, count in counts.items() if count > 1}
 
 
@@ -141,7 +159,8 @@ def telling_settings(settings: Iterable[Row]) -> tuple[str, ...]:
     def kinds(names: Sequence[str]) -> int:
         return len({tuple(key_of(row.get(name)) for name in names) for row in known})
 
-    for name in sorted(varied_settings(known), key=lambda name: (*_FIRST, *SETTINGS).index(name)):
+    order = (*_FIRST, *known_settings(known))
+    for name in sorted(varied_settings(known), key=order.index):
         if kinds((*told, name)) > kinds(told):
             told = (*told, name)
     return told

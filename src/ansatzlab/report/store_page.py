@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +23,7 @@ def write_store_page(store: Store, table: pa.Table | None = None) -> Path:
 
     Conventions:
         A store with ``recording.json`` is of recorded trainings, one with ``sweep.json`` of a grid; of a grid only the
-        runs that were asked for last are shown.
+        runs that were asked for last are shown. The page of recordings opens at the exponent that all were read at.
 
     Args:
         store: The store.
@@ -37,6 +38,8 @@ def write_store_page(store: Store, table: pa.Table | None = None) -> Path:
     heading = _heading(store)
     if table is None:
         table = store.table(heading.planned or None)
+    if heading.exponent is not None:
+        heading = replace(heading, exponent=_recorded_exponent(table) or heading.exponent)
     facts = {
         **({"command": heading.command} if heading.command else {}),
         "folder": str(store.folder),
@@ -81,6 +84,12 @@ def _heading(store: Store) -> Heading:
         asked_title="Asked for",
         asked={},
     )
+
+
+def _recorded_exponent(table: pa.Table) -> float | None:
+    """Return the exponent that all rows were read at when they were recorded; None if there is no such one."""
+    found = set(table["recorded_exponent"].drop_null().to_pylist()) if "recorded_exponent" in table.column_names else ()
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def _side_file(store: Store, name: str) -> dict[str, object]:

@@ -3,14 +3,15 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ansatzlab.laws.runs import Row
 from ansatzlab.report.labels import NAMED_BY, Label, labels_of, name_of, write_label
-from ansatzlab.report.live_runs import live_runs
+from ansatzlab.report.live.runs import live_runs
 from ansatzlab.report.settings import REPETITIONS, order_of
 from ansatzlab.report.templates import render
 from ansatzlab.report.verdicts import MISSING, format_spread, format_value
@@ -21,6 +22,9 @@ GROUPS = 60
 
 MESSAGES = 20
 """No more different messages than this are shown."""
+
+RECORDING = "recording"
+"""The task of a recorded training's runs."""
 
 _SHOWN_RUNS = 3  # ids beside a message
 _LONGEST = 2000  # characters of a message
@@ -60,6 +64,9 @@ class Ended:
         status: How it ended.
         error: Why, if it did not finish.
         loss: The loss at its last snapshot; None if there is none.
+        moments: Of a recording, which has failures at single moments: how many were to be measured; else 0.
+        measured: How many of them were.
+        failures: What failed in them, each with the moment's name.
     """
 
     run_id: str
@@ -67,17 +74,20 @@ class Ended:
     status: str
     error: str
     loss: float | None
+    moments: int = 0
+    measured: int = 0
+    failures: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Runs that did not finish for one reason.
+    """Runs, or moments of recordings, that did not finish for one reason.
 
     Attributes:
         status: How they ended.
         message: Why.
         runs: How many.
-        examples: Some of their ids.
+        examples: Some of their names.
     """
 
     status: str
@@ -136,6 +146,7 @@ def render_runs(table: pa.Table, heading: Heading, facts: Mapping[str, str]) -> 
         missing=len(set(heading.planned) - {run.run_id for run in ended}),
         failed=sum(run.status == "failed" for run in ended),
         summary=summarise(ended),
+        recorded=any(run.moments for run in ended),
         troubles=troubles(ended)[:MESSAGES],
         further=max(0, len(troubles(ended)) - MESSAGES),
     )
@@ -150,7 +161,7 @@ def ends(table: pa.Table) -> tuple[Ended, ...]:
     last = {run_id: place for place, run_id in enumerate(table["run_id"].to_pylist())}
     columns = ["run_id", "status", "error", "loss", *NAMED_BY]
     rows = table.select(columns).take(pa.array(list(last.values()), pa.int64())).to_pylist()
-    return tuple(_ended(row) for row in rows)
+    return tuple(_recorded(_ended(row), table) if _is_recording(row) else _ended(row) for row in rows)
 
 
 def tally_runs(ended: Sequence[Ended]) -> str:
@@ -164,7 +175,12 @@ def tally_runs(ended: Sequence[Ended]) -> str:
     if not ended:
         return "no runs"
     told = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
-    return f"{len(ended):,} run{'' if len(ended) == 1 else 's'}: {told}"
+    runs = f"{len(ended):,} run{'' if len(ended) == 1 else 's'}: {told}"
+    moments, measured = sum(run.moments for run in ended), sum(run.measured for run in ended)
+    if not moments:
+        return runs
+    failed = f", {moments - measured:,} failed" if measured < moments else ""
+    return f"{runs}; {measured:,} of {moments:,} moments measured{failed}"
 
 
 def summarise(ended: Sequence[Ended]) -> Summary:
@@ -200,10 +216,12 @@ def summarise(ended: Sequence[Ended]) -> Summary:
 
 
 def troubles(ended: Sequence[Ended]) -> tuple[Trouble, ...]:
-    """Return why runs did not finish, the most frequent reason first."""
+    """Return why runs did not finish and moments were not measured, the most frequent reason first."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for run in ended:
-        if run.status != "finished":
+        for moment, message in run.failures:
+            reasons.setdefault(("failed", message[:_LONGEST]), []).append(f"{run.run_id}, {moment}")
+        if run.status != "finished" and not run.failures:
             reasons.setdefault((run.status, run.error[:_LONGEST]), []).append(run.run_id)
     found = [Trouble(*reason, len(runs), tuple(runs[:_SHOWN_RUNS])) for reason, runs in reasons.items()]
     return tuple(sorted(found, key=lambda trouble: (-trouble.runs, trouble.status, trouble.message)))
@@ -217,6 +235,29 @@ def _ended(row: Row) -> Ended:
         status=str(row["status"]),
         error=str(row["error"] or ""),
         loss=loss if isinstance(loss, float) else None,
+    )
+
+
+def _is_recording(row: Row) -> bool:
+    spec = json.loads(str(row["spec"]))
+    return isinstance(spec, dict) and spec.get("task") == RECORDING
+
+
+def _recorded(run: Ended, table: pa.Table) -> Ended:
+    """Return how a recording ended: it finished if a moment was measured, whatever failed at others."""
+    rows = table.filter(pc.equal(table["run_id"], run.run_id)).select(["snapshot", "step", "layer", "status", "error"])
+    moments, measured = set(), set()
+    failures = []
+    for row in rows.to_pylist():
+        moments.add(row["snapshot"])
+        if row["status"] == "finished":
+            measured.add(row["snapshot"])
+        else:
+            layer = "" if row["layer"] is None else f"layer {row['layer']}: "
+            failures.append((f"step {row['step']}", f"{layer}{row['error'] or ''}"))
+    ended = ("finished", "") if measured else (run.status, run.error)
+    return replace(
+        run, status=ended[0], error=ended[1], moments=len(moments), measured=len(measured), failures=tuple(failures)
     )
 
 

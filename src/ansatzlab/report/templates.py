@@ -7,12 +7,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ansatzlab.report.exhibits import Shown
-from ansatzlab.report.live import Live
-from ansatzlab.report.live_view import view
+from ansatzlab.report.figures.exhibits import Shown
+from ansatzlab.report.live.records import Live
+from ansatzlab.report.live.view import view
 from ansatzlab.report.verdicts import MISSING, format_spread, format_value
 
-LIVE_SCRIPTS = ("live_numbers.js", "live_figures.js", "live.js")
+LIVE_SCRIPTS = ("live/numbers.js", "live/figures.js", "live/section.js")
 """What computes the live section, in the order in which the scripts need each other."""
 
 

@@ -143,10 +143,9 @@ def tally(findings: Sequence[Finding]) -> str:
     if open_:
         words += f", {open_} {'is' if open_ == 1 else 'are'} inconclusive"
     further = len(findings) - len(counted)
-    if further == 1:
-        words += "; 1 further row is a control, a tautology or not identifiable and does not count"
-    elif further:
-        words += f"; {further} further rows are controls, tautologies or not identifiable and do not count"
+    if further:
+        rows = "1 further row does" if further == 1 else f"{further} further rows do"
+        words += f"; {rows} not count (controls, tautologies, claims that do not apply)"
     return words
 
 

@@ -16,10 +16,11 @@ from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.seeds import Output, Signs
-from ansatzlab.report.compare import compare_measurements
-from ansatzlab.report.compare_claims import claim_changes
-from ansatzlab.report.compare_runs import compare_tables
-from ansatzlab.report.compare_terminal import (
+from ansatzlab.report.compare.claims import claim_changes
+from ansatzlab.report.compare.contrast import contrast, difference_error
+from ansatzlab.report.compare.measurements import compare_measurements
+from ansatzlab.report.compare.runs import compare_tables
+from ansatzlab.report.compare.terminal import (
     MOST,
     changes_table,
     claims_table,
@@ -28,8 +29,7 @@ from ansatzlab.report.compare_terminal import (
     layers_table,
     opening,
 )
-from ansatzlab.report.contrast import contrast, difference_error
-from ansatzlab.report.kinds.options import Options
+from ansatzlab.report.figures.kinds.options import Options
 from ansatzlab.store.schema import BASE_SCHEMA, to_table
 
 HALF, ONE = Convention(0.5), Convention(1.0)
@@ -165,6 +165,19 @@ def test_how_far_weights_and_agops_moved_is_what_the_full_matrices_say(measured)
     assert found.overlap == pytest.approx(float((bases[0].T @ bases[1]).square().sum()) / found.directions)
     assert found.chance == found.directions / 5
     assert not found.same_weights
+
+
+def test_a_layer_that_is_too_coarse_to_be_read_is_compared_as_far_as_it_goes():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 900), nn.Tanh(), nn.Linear(900, 900)).bfloat16()
+    m = measure(model, torch.randn(8, 20).bfloat16(), seeds=Signs(1), check="never")
+    found = {layer.layer: layer for layer in compare_measurements(m, m).layers}
+    assert math.isfinite(found["0"].first.value)
+    assert math.isnan(found["4"].first.value)
+    assert (found["0"].contrast.directions, found["4"].contrast.directions) == (5, 0)
+    assert math.isnan(found["4"].contrast.overlap)
+    assert found["4"].contrast.same_sums
+    assert "nan" not in shown(layers_table(compare_measurements(m, m)), changes_table(compare_measurements(m, m)))
 
 
 def test_other_shapes_have_no_distance(measured):
@@ -355,6 +368,27 @@ def test_how_runs_were_measured_is_part_of_the_convention():
         "The convention differs: both are read at α = 1/(L−l+1), cosine.",
         "They were not measured alike: a difference may be owed to that.",
     )
+
+
+def recorded(examples, **options):
+    told = {"task": "recording", "experiment": "e", "options": options, "seed": 0, "recorder": {}}
+    rows = [{**each, "spec": json.dumps(told), "examples": float(examples)} for each in run()]
+    failed = {name: rows[-1][name] if name in NEVER_NULL else None for name in rows[-1]}
+    return table([*rows, {**failed, "snapshot": 3, "status": "failed", "error": "it broke"}])
+
+
+NEVER_NULL = ("run_id", "experiment", "spec", "data", "dynamics", "depth", "seed", "weight_decay")
+
+
+def test_the_probe_and_the_users_own_settings_of_recordings_are_compared_the_probe_first():
+    found = compare_tables(recorded(30, momentum=0.0, clip=1.0), recorded(7, momentum=0.9, clip=1.0))
+    assert list(differing(found).items()) == [
+        ("examples", ("30", "7", "measuring")),
+        ("momentum", ("0", "0.9", "network")),
+    ]
+    assert found.common == ("e", "clip 1")
+    assert len(found.groups) == 1
+    assert compare_tables(recorded(30, clip=1), recorded(30, clip=1)).differences == ()
 
 
 def finding(claim="A", condition="L = 2", outcome="HOLDS", value=1e-12):

@@ -7,9 +7,10 @@ from PIL import Image
 from torch import nn
 
 from ansatzlab.measurement.layer import LayerMeasurement
+from ansatzlab.measurement.layers import select_layers
 from ansatzlab.measurement.run import measure
-from ansatzlab.report.directions import MOST_GROUPS, directions, first_layer, image_shapes, leading, signed
-from ansatzlab.report.pictures import picture_png, place_of_largest
+from ansatzlab.report.looks.directions import MOST_GROUPS, directions, first_layer, image_shapes, leading, signed
+from ansatzlab.report.looks.pictures import picture_png, place_of_largest
 from ansatzlab.testing.cases import normal
 
 
@@ -35,9 +36,9 @@ def cells(png, height, width):
         (nn.Linear(192, 3), (192,), (3, 8, 8)),
         (nn.Linear(49, 3), (49,), None),  # 7 × 7 may as well be a row of a table
         (nn.Linear(65, 3), (65,), None),
-        (nn.Linear(20, 3), (4, 5), (1, 4, 5)),
-        (nn.Linear(60, 3), (3, 4, 5), (3, 4, 5)),
-        (nn.Linear(40, 3), (2, 4, 5), None),
+        (nn.Sequential(nn.Flatten(), nn.Linear(20, 3)), (4, 5), (1, 4, 5)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(60, 3)), (3, 4, 5), (3, 4, 5)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(40, 3)), (2, 4, 5), None),
         (nn.Linear(64, 3), (10, 64), None),  # tokens
         (nn.Conv2d(3, 2, 5), (3, 9, 9), (3, 5, 5)),
         (nn.Conv2d(1, 2, (3, 4)), (1, 9, 9), (1, 3, 4)),
@@ -45,20 +46,42 @@ def cells(png, height, width):
         (nn.Conv2d(4, 2, 3), (4, 9, 9), None),
         (nn.Conv2d(3, 2, 1), (3, 9, 9), None),
         (nn.GRU(64, 3), (5, 64), None),
-        (nn.Embedding(64, 3), (64,), None),
     ],
 )
 def test_an_image_is_known_by_its_size(module, example, wanted):
-    model = nn.Sequential(module)
-    found = image_shapes(model, torch.ones(example), {first_layer(model): None})
-    assert found == ({} if wanted is None else {"0": wanted})
+    layers, _ = select_layers(module, None)
+    found = image_shapes(module, torch.ones(1, *example), layers)
+    assert list(found.values()) == ([] if wanted is None else [wanted])
 
 
 def test_only_the_networks_first_layer_sees_the_image():
     model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
-    assert list(image_shapes(model, torch.ones(64), {"0": None, "1": None})) == ["0"]
-    assert image_shapes(model, torch.ones(64), {"1": None}) == {}  # as wide as an image, and none
-    assert image_shapes(model, torch.ones(64, dtype=torch.int64), {"0": None}) == {}
+    example = torch.ones(1, 64)
+    assert list(image_shapes(model, example, {"0": None, "1": None})) == ["0"]
+    assert image_shapes(model, example, {"1": None}) == {}  # as wide as an image, and none
+    assert image_shapes(model, example.long(), {"0": None}) == {}
+    assert image_shapes(model, (example, torch.ones(1)), {"0": None}) == {"0": (1, 8, 8)}
+
+
+class Backwards(nn.Module):
+    """Its layers are defined in another order than they are called in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out, self.into, self.drop = nn.Linear(64, 64), nn.Linear(64, 64), nn.Dropout()
+
+    def forward(self, image):
+        return self.out(torch.tanh(self.drop(self.into(image))))
+
+
+def test_the_first_layer_is_the_one_that_is_called_first():
+    model = Backwards()
+    state = torch.random.get_rng_state()
+    assert first_layer(model, {"image": torch.ones(1, 64)}) == "into"
+    assert image_shapes(model, torch.ones(1, 64), {"out": None}) == {}
+    assert list(image_shapes(model, {"image": torch.ones(1, 64)}, {"out": None, "into": None})) == ["into"]
+    assert model.training
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 # drawing

@@ -5,7 +5,7 @@ from torch import nn
 from ansatzlab.measurement.attribution import attribute
 from ansatzlab.measurement.outputs import Outputs
 from ansatzlab.measurement.run import measure
-from ansatzlab.report.explained import MOST_BARS, Chosen, explained_looks
+from ansatzlab.report.looks.explained import MOST_BARS, Chosen, explained_looks
 from ansatzlab.testing.cases import normal
 
 
@@ -90,6 +90,22 @@ def test_what_has_no_reading_is_not_shown():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(12, 2)).double()
     assert seen(model, normal(5, 2, 6))[0] == ()
+
+
+def test_the_layer_that_the_example_enters_is_explained_whatever_is_defined_first():
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out, self.into = nn.Linear(6, 2), nn.Linear(5, 6)
+
+        def forward(self, rows):
+            return self.out(torch.tanh(self.into(rows)))
+
+    torch.manual_seed(0)
+    data = normal(20, 5)
+    (look,), measurement = seen(Backwards().double(), data)
+    assert look.layer == "into"
+    assert f"{attribute(measurement['into'], data[0], 1.0, data.mean(0)).total:.3g}" in look.caption
 
 
 def test_a_layer_that_sees_several_images_is_not_shown():

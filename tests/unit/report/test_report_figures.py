@@ -11,8 +11,8 @@ from PIL import Image
 
 from ansatzlab.errors import InputError, StoreError
 from ansatzlab.laws.figure import Curve, Figure
-from ansatzlab.report.figures import count_undrawn, save_png, to_matplotlib, to_plotly
-from ansatzlab.report.styles import GREY, PALETTE
+from ansatzlab.report.figures.curves import count_undrawn, save_png, to_matplotlib, to_plotly
+from ansatzlab.report.figures.styles import GREY, PALETTE
 
 X = (1.0, 2.0, 4.0, 8.0)
 
@@ -243,5 +243,5 @@ def test_a_png_that_cannot_be_written_or_has_no_pixels_is_refused(tmp_path):
 
 
 def test_pyplot_is_not_imported():
-    code = "import sys, ansatzlab.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, ansatzlab.report.figures.curves; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,8 +11,8 @@ from ansatzlab.errors import StoreError
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.run import measure
 from ansatzlab.report.folder import rebuild_folder, write_folder
-from ansatzlab.report.look import Bar, Look, Picture, TokenRow
-from ansatzlab.report.pictures import picture_png
+from ansatzlab.report.looks.pictures import picture_png
+from ansatzlab.report.looks.records import Bar, Look, Picture, TokenRow
 from ansatzlab.report.readout import Readout, read_layers
 
 LOOKS = (

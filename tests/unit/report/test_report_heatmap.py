@@ -11,8 +11,8 @@ import pytest
 from ansatzlab.errors import InputError
 from ansatzlab.laws.figure import HeatMap, Panel, TextTable
 from ansatzlab.laws.law import Law
-from ansatzlab.report.exhibits import Shown, save_exhibit
-from ansatzlab.report.heatmap import ACROSS, count_empty, draw_heatmap, plotly_heatmap
+from ansatzlab.report.figures.exhibits import Shown, save_exhibit
+from ansatzlab.report.figures.heatmap import ACROSS, count_empty, draw_heatmap, plotly_heatmap
 from ansatzlab.report.page import render_page
 
 VALUES = ((1.0, 1e-3), (math.nan, 0.0))

@@ -15,6 +15,7 @@ from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.laws.figure import Figure, HeatMap
 from ansatzlab.laws.judge import judge
 from ansatzlab.laws.registry import get_law
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.linalg.exponent import fit_exponent
 from ansatzlab.linalg.null import haar_null
 from ansatzlab.linalg.similarity import cosine, pearson
@@ -22,16 +23,16 @@ from ansatzlab.linalg.spectrum import Spectrum
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.verdict import judge as verdict_of
-from ansatzlab.report.dots import DotPlot, draw_dots
-from ansatzlab.report.kinds.claims import LARGEST, SMALLEST, verdicts
-from ansatzlab.report.kinds.courses import exponent, imbalance, loss, training
-from ansatzlab.report.kinds.grouping import MOST
-from ansatzlab.report.kinds.layers import layers
-from ansatzlab.report.kinds.maps import settings_map
-from ansatzlab.report.kinds.measured import measured_table
-from ansatzlab.report.kinds.options import Options
-from ansatzlab.report.kinds.registry import KINDS, draw, possible
-from ansatzlab.report.kinds.spectral import alignment, residual, spectrum
+from ansatzlab.report.figures.dots import DotPlot, draw_dots
+from ansatzlab.report.figures.kinds.claims import LARGEST, SMALLEST, verdicts
+from ansatzlab.report.figures.kinds.courses import exponent, imbalance, loss, training
+from ansatzlab.report.figures.kinds.grouping import MOST
+from ansatzlab.report.figures.kinds.layers import layers
+from ansatzlab.report.figures.kinds.maps import settings_map
+from ansatzlab.report.figures.kinds.measured import measured_table
+from ansatzlab.report.figures.kinds.options import Options
+from ansatzlab.report.figures.kinds.registry import KINDS, draw, possible
+from ansatzlab.report.figures.kinds.spectral import alignment, residual, spectrum
 from ansatzlab.report.settings import setting_words, settings_of, telling_settings
 from ansatzlab.store.parquet import Store
 from ansatzlab.store.schema import BASE_SCHEMA, to_table
@@ -275,7 +276,6 @@ def test_too_many_curves_are_pooled_unasked_and_refused_where_it_was_said_what_t
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"by": ("colour",)}, "unknown setting of by 'colour'"),
         ({"by": ("depth", "depth")}, "each name once"),
         ({"exponent": 0.0}, "exponent: got 0.0"),
         ({"exponent": math.inf}, "wanted a positive number"),
@@ -320,14 +320,32 @@ def test_runs_seen_at_different_times_are_interpolated_between_their_snapshots()
     runs = [*course("a", (0.0, 2.0, 4.0), (1.0,) * 3), *course("b", (0.0, 1.0, 3.0), (0.0, 1.0, 3.0), seed=1)]
     figure = training(table(*runs), options=Options(score="residual"))
     (curve,) = figure.curves
-    assert curve.x == (0.0, 1.0, 2.0, 3.0)  # where both were looked at
+    assert curve.x == (0.0, 1.0, 2.0, 3.0, 4.0)
     norm = math.sqrt(float(np.sum(LAMBDA)))
     at = [off / math.hypot(norm, off) for off in (0.0, 1.0, 3.0)]
     other = [at[0], at[1], (at[1] + at[2]) / 2, at[2]]
-    assert curve.high == pytest.approx([max(at[1], value) for value in other])
-    assert curve.low == pytest.approx([min(at[1], value) for value in other])
-    assert "interpolated" in figure.caption
+    assert curve.high == pytest.approx([*(max(at[1], value) for value in other), at[1]])  # the last of one run alone
+    assert curve.low == pytest.approx([*(min(at[1], value) for value in other), at[1]])
+    assert "interpolated between their snapshots, and do not count beyond them." in figure.caption
     assert "interpolated" not in training(table(*course())).caption
+
+
+def test_runs_without_a_moment_in_common_are_not_pooled():
+    runs = [*course("a", (0.0, 1.0), (1.0, 1.0)), *course("b", (2.0, 3.0), (1.0, 1.0), seed=1)]
+    with pytest.raises(InputError, match="one ends at flow time 1 and another begins at 2; wanted runs with a moment"):
+        training(table(*runs))
+    assert len(training(table(*runs), options=Options(by=("run_id",))).curves) == 2
+
+
+def test_the_interval_of_the_fit_is_told_of_single_runs_only():
+    one, two = course(offs=(0.4,) * 4), course("b", offs=(0.4,) * 4, seed=1)
+    told = "Where a curve is one run, the band is the interval of the fit."
+    for draw_it, options in ((training, Options(score="exponent")), (exponent, Options())):
+        figure = draw_it(table(*one), options=options)
+        assert told in figure.caption
+        assert figure.curves[0].low
+        assert told not in draw_it(table(*one, *two), options=options).caption
+    assert told not in training(table(*one)).caption
 
 
 def test_the_exponent_has_the_interval_of_its_fit_and_the_layer_law_beside_it():
@@ -346,6 +364,10 @@ def test_the_exponent_has_the_interval_of_its_fit_and_the_layer_law_beside_it():
     law = drawn["law 1/(L−l+1)"]
     assert law.dashed
     assert {y for y in law.y if not math.isnan(y)} == {1 / 3, 1 / 2}
+    recorded = exponent(table(*(each | {"recorded_exponent": 0.9} for each in rows)))
+    assert {y for y in curves(recorded)["law 1/(L−l+1)"].y if not math.isnan(y)} == {1 / 3, 1 / 2}
+    apart = exponent(table(*(each | {"layer_index": 7} for each in rows if each["layer"] == "layers.0")))
+    assert list(curves(apart)) == ["layers.0"]  # no law of a layer whose place is none
 
 
 def test_no_law_is_drawn_beside_a_network_that_is_not_linear():
@@ -367,6 +389,9 @@ def test_imbalance_and_loss_are_the_columns_themselves():
     (curve,) = loss(table(*rows)).curves
     assert curve.y == pytest.approx((1, 1 / 2, 1 / 3))
     assert curve.label == "loss"
+    assert loss(table(*rows)).caption.startswith("The loss on all examples, without the penalty")
+    recorded = [each | {"spec": json.dumps({"task": "recording", "options": {}, "seed": 0})} for each in rows]
+    assert loss(table(*recorded)).caption.startswith("The loss that was recorded, over training.")
 
 
 # --- layers, maps, claims ----------------------------------------------------------------------------------------
@@ -412,7 +437,30 @@ def test_the_layers_of_a_measurement_have_its_errors_and_nulls():
         (read.value - 2 * read.error, read.value, read.value + 2 * read.error)
     )
     assert found["structural null, ± 2 sd"].values[0] == pytest.approx(judged.null.mean)
+    assert "Bars: two standard errors." in plot.caption
+    plot = layers(measured_table(m, dict.fromkeys(m, Convention(0.5))), options=Options(score="exponent"))
+    fit, own = m["0"].fit_exponent(), dots(plot)["best exponent α"]
+    assert (own.low[0], own.values[0], own.high[0]) == pytest.approx((fit.low, fit.value, fit.high))
+    assert "Bars: the interval of the fit." in plot.caption
+    assert "standard errors" not in plot.caption
     assert found["start"].values[0] == pytest.approx(judged.start.value)
+
+
+def test_bars_of_several_runs_reach_from_the_least_value_to_the_largest():
+    runs = [row(spec(seed=seed), run_id=f"s{seed}", alignment_error=0.1, **spectral(off=seed)) for seed in (0, 1, 2)]
+    plot = layers(table(*runs), options=Options())
+    own = dots(plot)["alignment at α = 0.5"]
+    norm = math.sqrt(float(np.sum(LAMBDA)))
+    ends = [norm / math.hypot(norm, off) for off in (2, 1, 0)]
+    assert (own.low[0], own.values[0], own.high[0]) == pytest.approx(ends)
+    assert "Median over runs; bars reach from the least to the largest." in plot.caption
+    assert "standard errors" not in plot.caption
+    assert "Of a null they are the median over runs, and bars to the outermost ends." in plot.caption
+    apart = layers(table(*runs), options=Options(by=("run_id",)))
+    assert "Bars: two standard errors." in apart.caption
+    assert "from the least" not in apart.caption
+    mixed = layers(table(*runs, row(spec(depth=3), run_id="d", alignment_error=0.1, **spectral())))
+    assert "Where a dot is one run, its bar is two standard errors." in mixed.caption
 
 
 def test_a_map_has_the_median_of_every_cell_and_panels_by_a_third_setting():
@@ -484,7 +532,7 @@ def test_claims_are_drawn_relative_to_their_thresholds():
 def test_every_finding_of_a_planted_law_is_on_its_side_of_the_line():
     law = get_law("tansley2025nfa").within("quick", ("linear",))
     for truth, side in ((True, "holds"), (False, "fails")):
-        findings = judge(law, law.planted(truth))
+        findings = judge(law, RunTable(law.planted(truth)))
         plot = verdicts(pa.Table.from_pylist([vars(each) for each in findings]))
         values = [value for each in plot.series if each.label == side for value in each.values]
         assert values
@@ -521,6 +569,35 @@ def test_a_recording_is_read_at_its_own_exponent():
     figure = training(table(*rows), options=Options(score="residual"))
     assert figure.y_label == "residual at α = 0.5"
     assert max(figure.curves[0].y) < 1e-12
+
+
+def recorded(momentum, run_id, **columns):
+    told = {"task": "recording", "experiment": "e", "seed": 0, "options": {"momentum": momentum, "loss": "square"}}
+    rows = [row(spec(), snapshot, run_id=run_id, **spectral(off=momentum), **columns) for snapshot in (0, 1)]
+    return [each | {"spec": json.dumps(told)} for each in rows]
+
+
+def test_settings_of_the_users_own_tell_runs_apart():
+    runs = table(*recorded(0.0, "a"), *recorded(0.9, "b"))
+    assert list(curves(training(runs))) == ["momentum 0", "momentum 0.9"]
+    assert list(curves(training(runs, options=Options(by=("momentum",))))) == ["momentum 0", "momentum 0.9"]
+    together = training(runs, options=Options(by=("optimizer",)))
+    assert len(together.curves) == 1
+    assert "Pooled are runs that differ in momentum." in together.caption
+    with pytest.raises(UnknownNameError, match=r"unknown setting of by 'colour'.*momentum"):
+        training(runs, options=Options(by=("colour",)))
+
+
+def test_a_map_is_drawn_over_settings_of_the_users_own():
+    def at(momentum, batch):
+        told = {"task": "recording", "options": {"momentum": momentum, "clip": batch}, "seed": 0}
+        return row(spec(), run_id=f"{momentum}{batch}", **spectral()) | {"spec": json.dumps(told)}
+
+    runs = table(*(at(momentum, batch) for momentum in (0.0, 0.9) for batch in (1, 2)))
+    (panel,) = settings_map(runs, options=Options(by=("momentum", "clip"))).panels
+    assert (panel.rows, panel.columns) == (("0", "0.9"), ("1", "2"))
+    with pytest.raises(UnknownNameError, match="unknown setting of by 'colour'"):
+        settings_map(runs, options=Options(by=("momentum", "colour")))
 
 
 @pytest.fixture(scope="module")

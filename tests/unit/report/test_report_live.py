@@ -15,15 +15,16 @@ from ansatzlab.linalg.spectrum import Spectrum, ansatz_spectrum
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
-from ansatzlab.measurement.verdict import Criteria, judge
-from ansatzlab.report import live_runs as runs_module
-from ansatzlab.report import live_view, triples
+from ansatzlab.measurement.verdict import Criteria, judge, turned_spectra
 from ansatzlab.report.labels import labels_of
-from ansatzlab.report.live_measurement import live_measurement, turned_spectra
-from ansatzlab.report.live_runs import balanced_sample, live_runs
-from ansatzlab.report.live_view import stops, view
+from ansatzlab.report.live import runs as runs_module
+from ansatzlab.report.live import triples
+from ansatzlab.report.live import view as live_view
+from ansatzlab.report.live.measurement import live_measurement
+from ansatzlab.report.live.runs import balanced_sample, live_runs
+from ansatzlab.report.live.triples import pack
+from ansatzlab.report.live.view import stops, view
 from ansatzlab.report.readout import read_layers
-from ansatzlab.report.triples import pack
 from ansatzlab.store.schema import BASE_SCHEMA, to_table
 from ansatzlab.sweeps.grid import expand
 
@@ -164,13 +165,16 @@ def test_the_draws_are_those_of_the_verdicts_null(measured, convention):
 
 
 def test_a_measurement_has_every_layer_with_its_null_and_its_start(measured):
-    live = live_measurement(measured, read_layers(measured, dict.fromkeys(measured, (Convention(THIRD),))))
+    rows = read_layers(measured, dict.fromkeys(measured, (Convention(THIRD),)))
+    live = live_measurement(measured, rows)
     assert [each.labels["layer"] for each in live.series] == ["0", "2", "4"]
     for each, layer in zip(live.series, measured.values(), strict=True):
         assert each.spectrum.residual(THIRD) == layer.spectrum().residual(THIRD)
         assert each.start.residual(THIRD) == layer.start.spectrum().residual(THIRD)
         assert each.tautological == layer.tautological
     assert [len(each.draws) for each in live.series] == [20, 20, 0]  # of a tautology nothing is drawn
+    for each, row in zip(live.series[:2], rows[:2], strict=True):
+        assert fmean(draw.alignment(THIRD) for draw in each.draws) == row.null_mean
     assert (live.exponent, live.score, live.structural) == (THIRD, "cosine", True)
     assert ("1/L = 1/3", THIRD) in live.presets
     assert live.own == "1/(L − l + 1), if the layers form a chain"

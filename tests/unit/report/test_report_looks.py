@@ -9,9 +9,9 @@ from PIL import Image
 
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.report.folder import write_folder
-from ansatzlab.report.look import Bar, Look, Picture, TokenRow
+from ansatzlab.report.looks.pictures import picture_png
+from ansatzlab.report.looks.records import Bar, Look, Picture, TokenRow
 from ansatzlab.report.measurement import render_measurement
-from ansatzlab.report.pictures import picture_png
 
 VOID = {"meta", "link", "br", "img", "rect"}
 

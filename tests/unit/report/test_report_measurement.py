@@ -15,7 +15,7 @@ from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.verdict import judge
-from ansatzlab.report.directions import directions
+from ansatzlab.report.looks.directions import directions
 from ansatzlab.report.measurement import (
     LIVE,
     MARKED_LAYERS,

@@ -8,7 +8,7 @@ from ansatzlab.errors import InputError
 from ansatzlab.laws.figure import Curve, Figure
 from ansatzlab.laws.judge import Finding
 from ansatzlab.laws.law import Law
-from ansatzlab.report.exhibits import Shown
+from ansatzlab.report.figures.exhibits import Shown
 from ansatzlab.report.page import render_page
 
 HOSTILE = "<script>alert(1)</script>"
@@ -134,7 +134,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(full):
 def test_the_paper_and_the_outcome_come_first(full):
     assert "On the <Thing>" in full.text
     assert "A. Someone & B. Else. Journal of Things 1 (2025)." in full.text
-    outcome = "✗ FAILS — 1 of 2 counted verdicts hold, 1 fails; 2 further rows are controls"
+    outcome = "✗ FAILS — 1 of 2 counted verdicts hold, 1 fails; 2 further rows do not count"
     assert outcome in full.text
     order = ["On the <Thing>", outcome, "Verdicts", "Figure 1. Error over time", "Figure 2. Another", "Provenance"]
     places = [full.text.index(part, full.text.index("Skip to the verdicts") + 20) for part in order]

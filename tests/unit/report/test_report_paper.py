@@ -19,10 +19,10 @@ from PIL import Image
 
 from ansatzlab.errors import InputError, StoreError
 from ansatzlab.laws.figure import Curve, Figure, HeatMap, Panel, TextTable
-from ansatzlab.report.dots import DotPlot, Dots
-from ansatzlab.report.lettering import UNKNOWN, broken, printed, width_of
-from ansatzlab.report.paper import FORMATS, NARROWEST, WIDTHS, draw_paper, render_paper, save_paper
-from ansatzlab.report.styles import PAPER, legend_columns
+from ansatzlab.report.figures.dots import DotPlot, Dots
+from ansatzlab.report.figures.lettering import UNKNOWN, broken, printed, width_of
+from ansatzlab.report.figures.paper import FORMATS, NARROWEST, WIDTHS, draw_paper, render_paper, save_paper
+from ansatzlab.report.figures.styles import PAPER, legend_columns
 
 LONG = "transformer.encoder.layers.11.self_attention.output_projection"
 HOSTILE = "$\\frac{x$ \x1b[31m<b>\n_α ‖WᵀW‖ 漢"
@@ -194,7 +194,7 @@ def test_the_same_exhibit_gives_the_same_bytes_whatever_the_settings_of_matplotl
 def test_another_process_gives_the_same_bytes():
     code = (
         "import sys, zlib; from ansatzlab.laws.figure import Curve, Figure; "
-        "from ansatzlab.report.paper import render_paper; "
+        "from ansatzlab.report.figures.paper import render_paper; "
         "f = Figure('e', '', '', 'x', 'y', (Curve('a', (1.0, 2.0), (1.0, 2.0), (0.5, 1.5), (2.0, 3.0)),)); "
         "sys.stdout.write(str([zlib.crc32(render_paper(f, each)) for each in ('pdf', 'svg')])); "
         "sys.exit('matplotlib.pyplot' in sys.modules)"

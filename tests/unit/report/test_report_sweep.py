@@ -5,6 +5,7 @@ import pytest
 
 from ansatzlab.errors import StoreError
 from ansatzlab.report import sweep as module
+from ansatzlab.report import templates
 from ansatzlab.report.store_page import write_store_page
 from ansatzlab.report.sweep import Ended, Heading, ends, render_runs, summarise, tally_runs, troubles
 from ansatzlab.store.parquet import Store
@@ -23,7 +24,7 @@ SPECTRUM = {
 @pytest.fixture(autouse=True)
 def without_plotly(monkeypatch):
     """Leave five megabytes out of every page: what is in them is not what is tested here."""
-    monkeypatch.setattr("ansatzlab.report.templates.get_plotlyjs", lambda: "plotly")
+    monkeypatch.setattr(templates, "get_plotlyjs", lambda: "plotly")
 
 
 class Page(HTMLParser):
@@ -155,6 +156,48 @@ def test_reasons_are_counted_the_most_frequent_first():
     assert (second.status, second.runs) == ("diverged", 1)
 
 
+def recording(*failed, moments=50, run_id="a", layers=("0", "2"), **columns):
+    """Rows of a recording of which some moments failed."""
+    spec = json.dumps({"task": "recording", "options": {}, "seed": 0})
+    rows = []
+    for step in range(moments):
+        told = {"spec": spec, "snapshot": step, "step": 10 * step, **columns}
+        if step in failed:
+            nothing = {**dict.fromkeys(SPECTRUM), "layer": None, "layer_index": None}
+            rows.append(row(run_id, **told, **nothing, status="failed", error="CUDA out of memory"))
+        else:
+            rows += [row(run_id, **told, layer=name, layer_index=place) for place, name in enumerate(layers, start=1)]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("failed", "told"),
+    [
+        ((), "1 run: 1 finished; 50 of 50 moments measured"),
+        ((49,), "1 run: 1 finished; 49 of 50 moments measured, 1 failed"),
+        (range(1, 49), "1 run: 1 finished; 2 of 50 moments measured, 48 failed"),
+        (range(50), "1 run: 1 failed; 0 of 50 moments measured, 50 failed"),
+    ],
+)
+def test_of_a_recording_the_moments_are_counted_wherever_they_failed(failed, told):
+    found = ends(to_table(recording(*failed)))
+    assert tally_runs(found) == told
+    reasons = troubles(found)
+    assert [(each.message, each.runs) for each in reasons] == [("CUDA out of memory", len(failed))] * bool(failed)
+    assert not failed or reasons[0].examples[0] == f"a, step {10 * failed[0]}"
+
+
+def test_what_failed_in_a_recording_is_on_its_page_and_a_layer_is_named():
+    rows = recording(2, moments=3)
+    coarse = next(each for each in rows if each["step"] == 10 and each["layer"] == "2")
+    coarse |= {**dict.fromkeys(SPECTRUM), "status": "failed", "error": "too coarse"}
+    seen = page(*rows, heading=Heading("t", "s", "q", {}))
+    assert "1 run: 1 finished; 2 of 3 moments measured, 1 failed." in seen.text
+    assert "✗" not in seen.text[: seen.text.index("What was not measured")]
+    for words in ("Moments", "CUDA out of memory", "a, step 20", "layer 2: too coarse", "a, step 10"):
+        assert words in seen.text
+
+
 # --- the page ----------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +286,17 @@ def test_of_a_recording_its_facts_are_told_as_they_are(store, kept, wanted):
         assert words in seen.text
     data = html[html.index('id="live-data">') + len('id="live-data">') :]
     assert json.loads(data[: data.index("</script>")])["exponent"] == 0.5
+
+
+@pytest.mark.parametrize(("exponents", "wanted"), [((1.0, 1.0), 1.0), ((1.0, 0.25), 0.5), ((None, 0.25), 0.25)])
+def test_the_page_of_recordings_opens_at_the_exponent_that_they_were_read_at(tmp_path, exponents, wanted):
+    store = Store.open(tmp_path / "out")
+    for place, exponent in enumerate(exponents):
+        store.write([f"r{place}"], recording(moments=2, run_id=f"r{place}", recorded_exponent=exponent))
+    store.write_json("recording", {"recordings": []})
+    html = write_store_page(store).read_text(encoding="utf-8")
+    data = html[html.index('id="live-data">') + len('id="live-data">') :]
+    assert json.loads(data[: data.index("</script>")])["exponent"] == wanted
 
 
 def test_a_store_without_side_files_has_a_page(store):

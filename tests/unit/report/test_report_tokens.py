@@ -6,7 +6,7 @@ from ansatzlab.errors import InputError
 from ansatzlab.measurement.layer import LayerMeasurement
 from ansatzlab.measurement.reference import reference_agop
 from ansatzlab.measurement.run import measure
-from ansatzlab.report.tokens import named_embeddings, nearest_tokens, token_looks
+from ansatzlab.report.looks.tokens import named_embeddings, nearest_tokens, token_looks
 
 NAMES = [f"word{place}" for place in range(20)]
 

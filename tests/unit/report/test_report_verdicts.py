@@ -102,12 +102,12 @@ CONTROL = finding(role="control", counts=False)
         ([OPEN, OPEN], "0 of 2 counted verdicts hold, 2 are inconclusive"),
         (
             [CONTROL],
-            "no verdict counts; 1 further row is a control, a tautology or not identifiable and does not count",
+            "no verdict counts; 1 further row does not count (controls, tautologies, claims that do not apply)",
         ),
         (
             [HOLDS, CONTROL, CONTROL],
-            "1 of 1 counted verdict holds; 2 further rows are controls, tautologies or not identifiable and do not "
-            "count",
+            "1 of 1 counted verdict holds; 2 further rows do not count (controls, tautologies, claims that do not "
+            "apply)",
         ),
     ],
 )

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ansatzlab.errors import InputError
-from ansatzlab.report.vocabulary import decode_bytes, read_tokens, readable, token_name
+from ansatzlab.report.looks.vocabulary import decode_bytes, read_tokens, readable, token_name
 
 BYTES = ["!", "a", "Ġ", "Ċ", "Ġthe", "Ã©", "Ã", "<|end|>"]
 

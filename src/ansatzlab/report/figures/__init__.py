@@ -1,0 +1,1 @@
+"""Drawing: figures for the page and for a paper, and the kinds of figures that a table of runs can feed."""
