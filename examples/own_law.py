@@ -1,28 +1,27 @@
 """A law of one's own: claims about runs that a sweep makes and a judge reads. Run `python examples/own_law.py`."""
 
-import math
 import tempfile
 
 import pyarrow as pa
 import torch
 from rich.console import Console
 
-from ansatzlab.laws.comparison import planted_row
 from ansatzlab.laws.judge import Finding, controls, judge
-from ansatzlab.laws.law import Chapter, Claim, Law, Sample, Threshold
-from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.law import Chapter, Claim, Law, Threshold
+from ansatzlab.laws.planting import planted_table
+from ansatzlab.laws.reading import each_run
+from ansatzlab.laws.runs import Run, RunTable
 from ansatzlab.linalg.spectrum import ansatz_spectrum
 from ansatzlab.store.parquet import Store
-from ansatzlab.store.schema import to_table
 from ansatzlab.sweeps.spec import DataSpec, Frozen, InitSpec, ModelSpec, RunSpec
 from ansatzlab.sweeps.sweep import sweep
 from ansatzlab.training.dynamics import SharpnessRate, named_dynamics
 
-EXPERIMENT, RATE = "decay", SharpnessRate(fraction=0.5)
+RATE = SharpnessRate(fraction=0.5)
 
 
 class Design(Frozen):
-    """What a caller may change."""
+    """What a user may change with --set."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 2000
@@ -33,28 +32,22 @@ def plan(design: Design, data: str) -> tuple[RunSpec, ...]:
     """Return the runs: gradient descent with decay from random weights."""
     descent = named_dynamics("gd", learning_rate=RATE, steps=design.steps, weight_decay=design.weight_decay)
     what = {"data": DataSpec.of(data), "model": ModelSpec(hidden=(16,)), "init": InitSpec(scheme="gaussian")}
-    return tuple(RunSpec(experiment=EXPERIMENT, seed=seed, dynamics=descent, **what) for seed in design.seeds)
+    return tuple(RunSpec(experiment="decay", seed=seed, dynamics=descent, **what) for seed in design.seeds)
 
 
 def improvement(run: Run) -> float:
-    """Return how much smaller the residual of the ansatz is at the end than at the start."""
-    residuals = [] if run.failure else [spectrum.residual(1 / run.depth) for spectrum in run.spectra(layer=1)]
-    return residuals[0] / residuals[-1] if residuals else math.nan
-
-
-def samples(table: pa.Table) -> list[Sample]:
-    """Read the statistic of every run out of the table."""
-    return [Sample(run.condition, run.seed, improvement(run), run.failure) for run in runs_of(table, EXPERIMENT)]
+    """Return the statistic: how much smaller the residual of the ansatz is at the end than at the start."""
+    start, *_, end = (spectrum.residual(1 / run.depth) for spectrum in run.spectra(layer=1))
+    return start / end
 
 
 def planted(truth: bool) -> pa.Table:
-    """Return a table in which the claim is true, or false, by construction: it tests the judging."""
+    """Return what the store would hold if the claim were true, or false: it tests the judging."""
     W = torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64))
     near = ansatz_spectrum(W, gram=W @ W + 0.1 * torch.eye(2)).columns()  # the AGOP is nearly (WᵀW)²
-    far = ansatz_spectrum(W, gram=torch.eye(2, dtype=torch.float64)).columns()  # the AGOP is WᵀW
-    moments = enumerate((far, near) if truth else (near, far))
-    found = [(seed, *moment, {"optimizer": "gd"}) for moment in moments for seed in range(3)]
-    return to_table([planted_row(EXPERIMENT, seed, t, 1, what, depth=2, **row) for seed, t, row, what in found])
+    far = ansatz_spectrum(W, gram=torch.eye(2, dtype=torch.float64)).columns()  # the AGOP is flat
+    rows = [{"snapshot": t, "layer_index": 1, **row} for t, row in enumerate((far, near) if truth else (near, far))]
+    return planted_table(plan(Design(), "digits"), lambda _: rows)
 
 
 CLAIM = Claim(
@@ -62,7 +55,7 @@ CLAIM = Claim(
     statement="Gradient descent with weight decay brings a linear network to the ansatz from random weights.",
     statistic="residual of W₁ᵀW₁ ∝ AGOP^{1/L} at the start over that at the end",
     threshold=Threshold(low=2.0),
-    samples=samples,
+    samples=each_run("decay", improvement),
 )
 CHAPTER = Chapter("decay", "What decay does", (CLAIM,), {"quick": Design()}, plan, lambda _: (), planted)
 LAW = Law("mine2026decay", "Decay makes the ansatz", "Me", "nowhere yet", "", "Decay makes the ansatz.", (CHAPTER,))
@@ -71,8 +64,8 @@ LAW = Law("mine2026decay", "Decay makes the ansatz", "Me", "nowhere yet", "", "D
 def main(data: str = "digits", **settings: object) -> tuple[Finding, ...]:
     """Run the experiment and judge it, and the planted tables beside it."""
     with tempfile.TemporaryDirectory() as folder:
-        table = sweep(LAW.plan("quick", data, settings), store=Store.open(folder))
-    return *judge(LAW, table), *controls(LAW)
+        runs = RunTable(sweep(LAW.plan("quick", data, settings), store=Store.open(folder)))
+    return *judge(LAW, runs), *controls(LAW)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from ansatzlab.laws.figure import Exhibit
 from ansatzlab.laws.judge import Finding, Outcome, controls, judge, overall
 from ansatzlab.laws.law import Budget, Law
 from ansatzlab.laws.registry import get_law
-from ansatzlab.report.exhibits import Shown, save_exhibit
-from ansatzlab.report.live_runs import live_runs
+from ansatzlab.laws.runs import RunTable
+from ansatzlab.report.figures.exhibits import Shown, save_exhibit
+from ansatzlab.report.live.runs import live_runs
 from ansatzlab.report.page import render_page
 from ansatzlab.store.parquet import Store
 from ansatzlab.store.provenance import provenance
@@ -180,11 +181,12 @@ def rebuild(folder: Path | str) -> Report:
 
 def _write(request: Request, table: pa.Table, store: Store) -> Report:
     law = get_law(request.law).within(request.budget, request.only)
-    findings = (*judge(law, table), *controls(law))
+    runs = RunTable(table)
+    findings = (*judge(law, runs), *controls(law))
     exhibits = [
         Shown(exhibit, _command(request, store.folder, (chapter.key,)))
         for chapter in law.chapters
-        for exhibit in chapter.figures(table)
+        for exhibit in chapter.figures(runs)
     ]
     page = store.folder / "report.html"
     costs = {key: _cost(table, runs) for key, runs in request.chapters.items()}

@@ -125,6 +125,21 @@ def test_both_average_the_gradients_of_the_last_steps():
         torch.testing.assert_close(got, wanted, rtol=1e-11, atol=1e-13)
 
 
+def test_a_fit_that_ends_early_averages_over_one_block_to_two():
+    weights = gaussian_chain(WIDTHS, seed=3)
+    recipe = Descent(decay=0.03, learning_rate=0.3, steps=4000, average=7)
+    fitted = fit(chain_module(weights, "identity"), TASK, recipe, tolerance=0.3)
+    assert 14 < fitted.steps < 4000
+    count = 7 + (fitted.steps - 4000) % 7  # blocks end where all steps would have
+    slopes = []
+    for moment in descend(weights, (TASK.inputs, TASK.labels), "identity", recipe, range(fitted.steps)):
+        if fitted.steps - count <= moment.step < fitted.steps:
+            slopes.append(gradients(moment.weights, TASK.inputs, TASK.labels, "identity"))
+    assert len(slopes) == count
+    for got, wanted in zip(fitted.gradients.values(), zip(*slopes, strict=True), strict=True):
+        torch.testing.assert_close(got, torch.stack(wanted).mean(0), rtol=1e-9, atol=1e-12)
+
+
 def test_a_network_of_two_numbers_has_the_closed_form():
     # f(x) = v w x at x = y = 1 is stationary where 2λ w² = 2λ v² = m/(1 + e^m), m = v w: 1 + e^m = 1/(2λ).
     decay = 0.1
@@ -165,6 +180,14 @@ def test_the_bound_is_that_of_the_input_that_says_most():
         if f
     ]
     assert structure_of(chain_module(weights, "relu"), TASK.inputs).rank_bound == pytest.approx(min(each), rel=1e-12)
+
+
+def test_an_input_of_zeros_bounds_nothing():
+    weights = gaussian_chain((5, 6, 1), seed=8)
+    with_zero = torch.cat([TASK.inputs, torch.zeros(1, 5, dtype=torch.float64)])
+    found, wanted = (structure_of(chain_module(weights, "relu"), each) for each in (with_zero, TASK.inputs))
+    assert found.rank_bound == wanted.rank_bound
+    assert math.isfinite(found.rank_bound)
 
 
 def test_the_bound_is_attained_where_one_input_is_all_there_is():

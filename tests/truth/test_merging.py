@@ -125,9 +125,7 @@ def test_rank_one_networks_merge_as_foretold(depth):
 
 
 def test_linear_networks_with_orthogonal_rows_merge_exactly():
-    tasks = [
-        Task(name, x, torch.tensor([1.0, -1.0])) for name, x in zip("AB", torch.eye(4).double().split(2), strict=True)
-    ]
+    tasks = [Task(name, x, torch.ones(2)) for name, x in zip("AB", torch.eye(4).double().split(2), strict=True)]
     a, b = (chain_module([task.inputs.mean(0, keepdim=True)], "identity") for task in tasks)
     report = merge_report(a, b, *tasks)
     assert report.coherence == 0.0
@@ -151,7 +149,10 @@ def test_what_was_lost_is_counted_by_hand():
     assert account.merged_loss == pytest.approx(sum(math.log1p(math.exp(-m)) for m in (-1, 1, 1)) / 3)
     assert report.statement().startswith("Lost: 1 of 2 right answers on A; outputs move by up to 2 (on A")
     assert report.coherence == pytest.approx(0.8)
-    assert "not orthogonal" in report.warnings[0]
+    assert (account.own_accuracy, account.other_accuracy) == pytest.approx((2 / 3, 1 / 3))
+    learnt, orthogonal = report.warnings
+    assert learnt.startswith("on task A its own network is right on 66.7% only: it has not learnt its task")
+    assert "not orthogonal" in orthogonal
 
 
 def starts(activation, examples=6):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ansatzlab.laws.judge import judge
 from ansatzlab.laws.registry import get_law
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.laws.tansley2025nfa.linear import statistics
 from ansatzlab.linalg import psd, spectrum
 from ansatzlab.measurement import run, subject
@@ -38,7 +39,7 @@ def check_the_balanced_theorem() -> None:
 
 def check_the_planted_truth() -> None:
     law = get_law("tansley2025nfa")
-    assert {finding.outcome for finding in judge(law, law.planted(True))} == {"HOLDS"}
+    assert {finding.outcome for finding in judge(law, RunTable(law.planted(True)))} == {"HOLDS"}
 
 
 def check_the_root_of_a_rank_deficient_agop() -> None:
@@ -109,5 +110,5 @@ def test_an_exponent_off_by_one_layer_refutes_real_runs_of_the_law(monkeypatch: 
     truth = law.planted(True)
     check_the_planted_truth()
     exponent_of_the_next_layer(monkeypatch)
-    outcomes = {finding.claim: finding.outcome for finding in judge(law, truth)}
+    outcomes = {finding.claim: finding.outcome for finding in judge(law, RunTable(truth))}
     assert outcomes["A.error"] == outcomes["A.exponent"] == outcomes["A′.layers"] == "FAILS"

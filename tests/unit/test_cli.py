@@ -10,6 +10,7 @@ import pytest
 from ansatzlab import cli
 from ansatzlab.laws.judge import judge
 from ansatzlab.laws.registry import get_law
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.verification import Report
 
 LAW = get_law("tansley2025nfa")
@@ -67,7 +68,7 @@ def test_verify_judges_writes_a_report_and_resumes(monkeypatch, capsys, tmp_path
     ids=["HOLDS", "FAILS", "INCONCLUSIVE"],
 )
 def test_the_exit_code_is_the_outcome(monkeypatch, tmp_path, table, code):
-    report = Report(LAW, "planted", judge(LAW, table), table, tmp_path, tmp_path / "report.html")
+    report = Report(LAW, "planted", judge(LAW, RunTable(table)), table, tmp_path, tmp_path / "report.html")
     monkeypatch.setattr(cli, "verify", lambda *_, **__: report)
     assert ansatz(monkeypatch, "verify", "tansley2025nfa", "--json") == code
 

@@ -31,6 +31,39 @@ def build():
 
 def biased():
     return torch.nn.Sequential(torch.nn.Linear(8, 40), torch.nn.ReLU(), torch.nn.Linear(40, 1, bias=False))
+
+
+def half():
+    return build().half()
+
+
+def brain():
+    return build().bfloat16()
+
+
+def narrow():
+    net = build()
+    return torch.nn.Sequential(net[0], torch.nn.Flatten(0), net[2])
+
+
+def words():
+    return torch.ones(2, 8), ["cat", "dog"]
+
+
+def strings():
+    return [["a"] * 8] * 2, [0, 1]
+
+
+def ragged():
+    return [[1.0, 2.0], [1.0]], [0, 1]
+
+
+def nothing():
+    return torch.ones(0, 8), []
+
+
+def one_class():
+    return torch.ones(2, 8), [[0, 1], [0, 1]]
 '''
 
 
@@ -136,15 +169,73 @@ def test_what_is_written_is_the_sum_and_can_be_used_again(folder: Path, tmp_path
         ((), {"model": "biased"}, "missing (0.bias)"),
         ((), {"data_b": "net.py"}, "wanted package.module:callable"),
         ((), {"data_b": "three.npz"}, "wanted two classes"),
+        ((), {"data_b": "net.py:words"}, "no array of numbers"),
+        ((), {"data_b": "net.py:strings"}, "no array of numbers"),
+        ((), {"data_b": "net.py:ragged"}, "no array of numbers"),
+        ((), {"data_b": "net.py:nothing"}, "one target for each example"),
+        ((), {"data_b": "net.py:one_class"}, "wanted two classes that both occur"),
+        ((), {"b": "nan.safetensors"}, "nan.safetensors: 0.weight hold numbers that are not finite"),
+        ((), {"b": "inf.safetensors"}, "inf.safetensors: 0.weight hold numbers that are not finite"),
+        ((), {"b": "int.safetensors"}, "0.weight is int64, float32 in MODEL"),
+        ((), {"b": "double.safetensors"}, "0.weight is float64, float32 in MODEL"),
+        ((), {"model": "half"}, "0.weight is float32, float16 in MODEL"),
+        ((), {"model": "narrow"}, "network A: Sequential: cannot be evaluated"),
+        (("--flow-time", "100"), {}, "without --weight-decay"),
+        (("--flow-time", "0", "--weight-decay", "0.1"), {}, "--flow-time 0.0: wanted a positive number"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else str(value),
 )
 def test_what_cannot_be_used_ends_with_3_and_one_line(folder: Path, words, changed, message):
     np.savez(folder / "three.npz", inputs=np.eye(8)[:3], targets=np.arange(3))
+    state = load_file(folder / "apart_b.safetensors")
+    hidden = state["0.weight"]
+    odd = {"nan": hidden * torch.nan, "inf": hidden * torch.inf, "int": hidden.long(), "double": hidden.double()}
+    for name, tensor in odd.items():
+        save_file(state | {"0.weight": tensor}, folder / f"{name}.safetensors")
     shown = run(folder, "apart", *words, **changed)
     assert shown.exit_code == 3
     assert message in shown.stderr
     assert len(shown.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("model", "dtype"), [("half", torch.float16), ("brain", torch.bfloat16)])
+def test_networks_in_half_precision_are_merged_and_told_of(
+    folder: Path, tmp_path: Path, model: str, dtype: torch.dtype
+):
+    for place in ("net.py", "half_a.npz", "half_b.npz"):
+        (tmp_path / place).write_bytes((folder / place.replace("half", "apart")).read_bytes())
+    states = [load_file(folder / f"apart_{name}.safetensors") for name in "ab"]
+    for name, state in zip("ab", states, strict=True):
+        save_file({key: value.to(dtype) for key, value in state.items()}, tmp_path / f"half_{name}.safetensors")
+    shown = run(tmp_path, "half", "--weight-decay", "0.02", "--json", "--out", str(tmp_path / "out"), model=model)
+    assert shown.exit_code == 0, shown.output
+    told = json.loads(shown.output)
+    assert told["accounts"][0]["lost"] == 0
+    assert 0 < told["accounts"][0]["deviation"] < 0.1
+    assert told["stationarity"]["A"]["structure"]["layers"][0]["stable_rank"] >= 1
+    merged = load_file(tmp_path / "out" / "merged.safetensors")["0.weight"]
+    assert torch.equal(merged, states[0]["0.weight"].to(dtype) + states[1]["0.weight"].to(dtype))
+
+
+def test_data_that_are_exchanged_are_warned_of(folder: Path):
+    for ending in ("safetensors", "npz"):
+        for one, other in ("ab", "ba"):
+            name = one if ending == "npz" else other
+            (folder / f"crossed_{one}.{ending}").write_bytes((folder / f"apart_{name}.{ending}").read_bytes())
+    shown = run(folder, "crossed")
+    assert shown.exit_code == 0, shown.output
+    for task in "AB":
+        assert f"warning: on task {task} its own network is right on" in shown.output
+        assert f"on task {task} the other network is right more often than its own, 100.0%" in shown.output
+    assert "--data-a" in shown.output
+
+
+def test_a_training_that_is_too_short_is_told(folder: Path):
+    for time, young in (("124", True), ("126", False)):  # λ = 0.01, 5/(4λ) = 125
+        shown = run(folder, "apart", "--weight-decay", "0.02", "--flow-time", time)
+        assert ("Too early to be balanced" in shown.output) is young
+        told = json.loads(run(folder, "apart", "--weight-decay", "0.02", "--flow-time", time, "--json").output)
+        assert [told["stationarity"][name]["not_balanced_yet"] for name in "AB"] == [young, young]
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(folder: Path, tmp_path: Path):

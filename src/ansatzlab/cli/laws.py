@@ -11,15 +11,22 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ansatzlab.cli.console import Output, exit_codes
+from ansatzlab.cli.console import Output, exit_codes, messages
+from ansatzlab.cli.merge import RECORD
+from ansatzlab.cli.runs import read_table
 from ansatzlab.errors import InputError
 from ansatzlab.laws.citation import DATA, law_bibtex, program_bibtex
 from ansatzlab.laws.law import Law
 from ansatzlab.laws.registry import LAWS, get_law
-from ansatzlab.report.matrix import NOT_RUN, VERDICTS, Entry, find_verifications, matrix
+from ansatzlab.report.matrix import NOT_RUN, Entry, find_verifications, matrix
 from ansatzlab.report.verdicts import MARKS
+from ansatzlab.store.parquet import Store
+from ansatzlab.verification import REQUEST, Request
 
 STOPPED = "stopped."
+MERGING = "kuzborskij2025lowrank"
+"""The law that ``ansatz merge`` rests on."""
+
 LIST, SHOW = "list", "show"
 """The subcommands that ``ansatz laws`` and ``ansatz laws LAW`` stand for."""
 
@@ -45,7 +52,10 @@ def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show every claim of every law, what was found of it and what that cost (the default)."""
-    entries = matrix(list(LAWS.values()), find_verifications(runs))
+    found, skipped = find_verifications(runs)
+    for line in skipped:
+        messages.print(f"skipped: {line}", style="yellow", markup=False, soft_wrap=True)
+    entries = matrix(list(LAWS.values()), found)
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
         return
@@ -54,16 +64,18 @@ def list_command(
         console.print(f"[bold]{law.key}[/]  {law.title}. {law.authors}. {law.source}", soft_wrap=True)
         console.print(f"  {law.summary}", soft_wrap=True)
         for chapter in law.chapters:
-            found = [entry for entry in entries if (entry.law, entry.chapter) == (law.key, chapter.key)]
-            console.print(f"\n  {_heading(found[0])}", markup=False, soft_wrap=True)
-            console.print(_chapter_table(found))
+            chosen = [entry for entry in entries if (entry.law, entry.chapter) == (law.key, chapter.key)]
+            console.print(f"\n  {_heading(chosen[0])}", markup=False, soft_wrap=True)
+            console.print(_chapter_table(chosen))
     console.print("One law in full: ansatz laws LAW. BibTeX: ansatz laws cite.")
 
 
 def _heading(entry: Entry) -> str:
     """Say what a chapter is about, and what it took."""
-    took = NOT_RUN if entry.runs is None else f"{entry.runs} runs, {entry.seconds:.0f} s of computing: {entry.folder}"
-    return f"{entry.chapter}: {entry.regime} ({took})"
+    if entry.runs is None:
+        return f"{entry.chapter}: {entry.regime} ({NOT_RUN})"
+    took = f"{entry.budget}, {entry.data}, {entry.runs} runs, {entry.seconds:.0f} s of computing"
+    return f"{entry.chapter}: {entry.regime} ({took}: {entry.folder})"
 
 
 def _chapter_table(entries: list[Entry]) -> Table:
@@ -130,7 +142,8 @@ def cite_command(
     used: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[LAW | FOLDER]...", help="Laws, or output folders of `ansatz verify`. Default: all laws."
+            metavar="[LAW | FOLDER]...",
+            help="Laws, or output folders of `ansatz verify` or `ansatz merge`. Default: all laws.",
         ),
     ] = None,
 ) -> None:
@@ -142,15 +155,20 @@ def cite_command(
 
 
 def _entries(name: str) -> list[str]:
-    """Return what a law or a report rests on."""
-    if not Path(name).is_dir():
+    """Return what a law or a report rests on; of a folder that has a law's name, the law is meant."""
+    folder = Path(name)
+    if name in LAWS or not folder.is_dir():
         return [law_bibtex(get_law(name))]
-    path = Path(name) / VERDICTS
-    try:
-        record = json.loads(path.read_bytes())
-        law, data = get_law(record["law"]), str(record["data"])
-    except (OSError, ValueError, KeyError, TypeError):
+    if (folder / RECORD).is_file():
+        return [law_bibtex(LAWS[MERGING])]
+    path = folder / f"{REQUEST}.json"
+    if not path.is_file():
         raise InputError(
-            f"{path}: cannot be read; wanted an output folder of `ansatz verify`; check the path."
-        ) from None
-    return [law_bibtex(law), *([DATA[data]] if data in DATA else [])]
+            f"{folder}: has no {path.name}; wanted an output folder of `ansatz verify` or `ansatz merge`; check the "
+            "path."
+        )
+    store = Store.open(folder)
+    kept = store.read_json(REQUEST)
+    request = Request.parse(kept if isinstance(kept, dict) else {}, where=str(path))
+    used = sorted(set(read_table(store)["data"].to_pylist()) & DATA.keys())
+    return [law_bibtex(get_law(request.law)), *(DATA[data] for data in used)]

@@ -13,17 +13,17 @@ import torch
 import typer
 from rich.table import Table
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from ansatzlab.atomic import write_atomically
 from ansatzlab.cli.console import Output, exit_codes, finish
-from ansatzlab.errors import InputError, StoreError
+from ansatzlab.errors import InputError, ModelError, StoreError
 from ansatzlab.laws.kuzborskij2025lowrank.merge_report import MergeReport, TaskAccount, merge_report
 from ansatzlab.laws.kuzborskij2025lowrank.merging import merge
 from ansatzlab.laws.kuzborskij2025lowrank.stationarity import StationarityReport, stationarity_report
 from ansatzlab.laws.kuzborskij2025lowrank.tasks import Task, read_task
 from ansatzlab.measurement.sources import load_model
-from ansatzlab.measurement.states import apply_state, load_state
+from ansatzlab.measurement.states import apply_state, fit_state, load_state
 from ansatzlab.store.provenance import provenance
 
 STOPPED = "stopped; nothing was written."
@@ -69,6 +69,10 @@ def merge_command(
         float | None,
         typer.Option(help="Torch's weight decay (2λ) that both were trained with: say how stationary they are."),
     ] = None,
+    flow_time: Annotated[
+        float | None,
+        typer.Option(help="Steps times learning rate of either training: say whether it was too short to be balanced."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the merged weights and the report to this folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON, nothing else.")] = False,
 ) -> None:
@@ -79,20 +83,28 @@ def merge_command(
     with exit_codes(STOPPED):
         if out is not None:
             _refuse_foreign_folder(out)
-        if weight_decay is not None and not 0 < weight_decay < math.inf:
-            raise InputError(
-                f"--weight-decay {weight_decay}: wanted a positive number; leave it out if there was none."
-            )
+        trained = _told(weight_decay, flow_time)
         networks = _networks(model, (a, b))
         tasks = tuple(
             _like(network, read_task(text, name))
             for network, text, name in zip(networks, (data_a, data_b), "AB", strict=True)
         )
         sources = {"model": model, "a": str(a), "b": str(b), "data_a": data_a, "data_b": data_b}
-        result = _merged(networks, tasks, tuple(frozen or ()), weight_decay, sources)
+        result = _merged(networks, tasks, tuple(frozen or ()), trained, sources)
         if out is not None:
             _write(out, result)
     finish(partial(_show, result, out, as_json), 0)
+
+
+def _told(weight_decay: float | None, flow_time: float | None) -> tuple[float, float | None] | None:
+    """Return λ and how long the networks were trained; None if no decay was told."""
+    if weight_decay is not None and not 0 < weight_decay < math.inf:
+        raise InputError(f"--weight-decay {weight_decay}: wanted a positive number; leave it out if there was none.")
+    if flow_time is not None and not 0 < flow_time < math.inf:
+        raise InputError(f"--flow-time {flow_time}: wanted a positive number, steps times learning rate.")
+    if flow_time is not None and weight_decay is None:
+        raise InputError("--flow-time: without --weight-decay no time is too short; wanted both, or neither.")
+    return None if weight_decay is None else (weight_decay / 2, flow_time)
 
 
 def _networks(model: str, paths: tuple[Path, Path]) -> tuple[nn.Module, nn.Module]:
@@ -100,13 +112,41 @@ def _networks(model: str, paths: tuple[Path, Path]) -> tuple[nn.Module, nn.Modul
     if other is one:  # MODEL names a network and not what makes one
         other = deepcopy(one)
     for network, path in zip((one, other), paths, strict=True):
-        apply_state(network, load_state(path), path)
+        state = load_state(path)
+        _check_numbers(network, fit_state(network, state, path)[0], path)
+        apply_state(network, state, path)
     return one, other
 
 
+def _check_numbers(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not finite, or that the network would have to cast."""
+    own = network.state_dict()
+    cast = [
+        f"{name} is {_name(held)}, {_name(own[name])} in MODEL"
+        for name, held in tensors.items()
+        if name in own and held.dtype != own[name].dtype
+    ]
+    if cast:
+        raise ModelError(
+            f"weights {path}: of another dtype: {'; '.join(cast)}; wanted those of the network; build it in the "
+            "dtype of the file, for example with .double() or .half(), or convert the file."
+        )
+    broken = [name for name, held in tensors.items() if not bool(held.isfinite().all())]
+    if broken:
+        raise ModelError(
+            f"weights {path}: {', '.join(broken)} hold numbers that are not finite; wanted a training that did not "
+            "diverge; save weights of an earlier step."
+        )
+
+
+def _name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 def _like(network: nn.Module, task: Task) -> Task:
-    """Return a task whose inputs have the dtype of a network's parameters."""
+    """Return a task whose inputs have the dtype of a network's parameters, but at least float32."""
     dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+    dtype = torch.promote_types(dtype, torch.float32)
     return replace(task, inputs=task.inputs.to(dtype), labels=task.labels.to(dtype))
 
 
@@ -114,7 +154,7 @@ def _merged(
     networks: tuple[nn.Module, nn.Module],
     tasks: tuple[Task, ...],
     frozen: tuple[str, ...],
-    weight_decay: float | None,
+    trained: tuple[float, float | None] | None,
     sources: Mapping[str, str],
 ) -> Result:
     report = merge_report(*networks, *tasks, frozen=frozen)
@@ -122,9 +162,9 @@ def _merged(
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name not in report.kept)  # what both have alike was not trained
     stationarity = {
-        task.name: stationarity_report(network, task.inputs, task.labels, weight_decay / 2)
+        task.name: stationarity_report(network, task.inputs, task.labels, trained[0], flow_time=trained[1])
         for network, task in zip(networks, tasks, strict=True)
-        if weight_decay is not None
+        if trained is not None
     }
     record = {
         **sources,
@@ -182,6 +222,7 @@ def _cells(account: TaskAccount) -> dict[str, str]:
         "merged loss": f"{account.merged_loss:.4g}",
         "own accuracy": f"{account.own_accuracy:.4f}",
         "merged accuracy": f"{account.merged_accuracy:.4f}",
+        "the other's accuracy": f"{account.other_accuracy:.4f}",
         "right answers lost, won": f"{account.lost}, {account.gained}",
         "outputs move by at most": f"{account.deviation:.3g}",
         "relative to the largest": f"{account.relative_deviation:.3g}",

@@ -8,6 +8,7 @@ from ansatzlab.laws.law import Law
 _ARXIV = re.compile(r"\barXiv[ :.](\d{4}\.\d{4,5})")
 _DOI = re.compile(r"doi\.org/(\S+)")
 _YEAR = re.compile(r"[a-z](\d{4})[a-z]")
+_SPECIAL = re.compile(r"(?<!\\)[&%_#]")
 
 DATA: dict[str, str] = {
     "diabetes": """@article{efron2004least,
@@ -62,7 +63,8 @@ def law_bibtex(law: Law) -> str:
 
     Conventions:
         The entry's key is the law's. Titles are in double braces, so that no style changes their capitals; letters are
-        Unicode, as biblatex and current BibTeX styles read them.
+        Unicode, as biblatex and current BibTeX styles read them; ``& % _ #`` are escaped but in addresses, which are
+        read as they are.
 
     Args:
         law: The law; its authors are separated by commas, the year is that of its key.
@@ -86,12 +88,12 @@ def law_bibtex(law: Law) -> str:
     arxiv, doi = _ARXIV.search(law.source), _DOI.search(law.url)
     year = _YEAR.search(law.key)
     fields = {
-        "title": f"{{{law.title}}}",
-        "author": " and ".join(name.strip() for name in law.authors.split(",")),
-        "howpublished": law.source,
+        "title": f"{{{_escaped(law.title)}}}",
+        "author": _escaped(" and ".join(name.strip() for name in law.authors.split(","))),
+        "howpublished": _escaped(law.source),
         **({"eprint": arxiv[1], "archivePrefix": "arXiv"} if arxiv else {}),
         **({"doi": doi[1]} if doi else {}),
-        "url": law.url,
+        **({"url": law.url} if law.url else {}),
         **({"year": year[1]} if year else {}),
     }
     return _entry("misc", law.key, fields)
@@ -105,6 +107,10 @@ def program_bibtex() -> str:
         "version": version("ansatzlab"),
     }
     return _entry("software", "ansatzlab", fields)
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def _entry(kind: str, key: str, fields: dict[str, str]) -> str:

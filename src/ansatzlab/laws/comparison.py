@@ -1,16 +1,12 @@
-"""What the laws share that look at networks which `train_and_compare` trained: reading and planting its columns."""
+"""What the laws share that look at networks which `train_and_compare` trained: reading its columns."""
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve
-from ansatzlab.laws.law import Sample
-from ansatzlab.laws.runs import Row, Run, median_curve, runs_of
-from ansatzlab.store.schema import BASE_SCHEMA
+from ansatzlab.laws.runs import Run, median_curve
 
 TASK = "ansatzlab.laws.boixadsera2025fact.training:train_and_compare"
 """The task's name in a spec."""
@@ -72,81 +68,9 @@ def over_steps(label: str, runs: Sequence[Run], names: Sequence[str], *, smalles
     return median_curve(label, runs[0].column("step")[1:], [drawn(run) for run in runs])
 
 
-def by_description(table: pa.Table, experiments: Sequence[str]) -> dict[str, list[Run]]:
-    """Return the finished runs of some experiments, grouped by what was varied."""
-    found: dict[str, list[Run]] = {}
-    for name in experiments:
-        for run in runs_of(table, name):
-            if not run.failure:
-                found.setdefault(described(run), []).append(run)
-    return found
-
-
-def each_run(experiments: Sequence[str], statistic: Callable[[Run], float]) -> Callable[[pa.Table], Sequence[Sample]]:
-    """Return what reads one statistic from every run of some experiments, grouped by what was varied.
-
-    Args:
-        experiments: Their names.
-        statistic: From a finished run to a number.
-
-    Returns:
-        A reader for a claim; a run that did not finish, or has no number, gives nan and the reason.
-    """
-
-    def samples(table: pa.Table) -> list[Sample]:
-        found = []
-        for run in (run for name in experiments for run in runs_of(table, name)):
-            value = math.nan if run.failure else statistic(run)
-            reason = run.failure or ("the statistic has no value" if math.isnan(value) else "")
-            found.append(Sample(described(run), run.seed, value, reason))
-        return found
-
-    return samples
-
-
 def described(run: Run) -> str:
     """Say what a run was: its activation, optimiser, decay and the scale of its initial weights."""
-    options: Mapping[str, object] = run.spec["options"]
     decay = f" with λ = {run.weight_decay:g}" if run.weight_decay else ""
-    scale = options.get("scale", 1.0)
+    scale = run.options.get("scale", 1.0)
     start = f", initial weights × {scale:g}" if scale != 1.0 else ""
-    return f"{options['activation']}, {options['optimizer']}{decay}{start}"
-
-
-def planted_row(
-    experiment: str,
-    seed: int,
-    snapshot: int,
-    layer: int,
-    options: Mapping[str, object],
-    depth: int = 3,
-    **columns: object,
-) -> Row:
-    """Return a row as the store has it, of a finished run of `train_and_compare`.
-
-    Args:
-        experiment: The experiment.
-        seed: The seed.
-        snapshot: The snapshot.
-        layer: The layer, counted from 1.
-        options: The task's options; they are part of what the run is.
-        depth: The number of layers.
-        columns: What was observed.
-    """
-    return {
-        **dict.fromkeys(BASE_SCHEMA.names),
-        "run_id": f"planted-{experiment}-{seed}-{json.dumps(dict(options), sort_keys=True)}",
-        "experiment": experiment,
-        "spec": json.dumps({"options": dict(options)}),
-        "status": "finished",
-        "data": "planted",
-        "dynamics": str(options["optimizer"]),
-        "depth": depth,
-        "seed": seed,
-        "weight_decay": options.get("weight_decay", 0.0),
-        "snapshot": snapshot,
-        "step": 10**snapshot if snapshot else 0,
-        "layer": f"layers.{layer - 1}",
-        "layer_index": layer,
-        **columns,
-    }
+    return f"{run.options['activation']}, {run.options['optimizer']}{decay}{start}"

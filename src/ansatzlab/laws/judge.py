@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-import pyarrow as pa
-
 from ansatzlab.laws.law import Claim, Law, Role, Sample, Threshold
+from ansatzlab.laws.runs import RunTable
 
 Outcome = Literal["HOLDS", "FAILS", "INCONCLUSIVE"]
 
@@ -51,17 +50,17 @@ class Finding:
     reason: str
 
 
-def judge(law: Law, table: pa.Table) -> tuple[Finding, ...]:
+def judge(law: Law, table: RunTable) -> tuple[Finding, ...]:
     """Judge every claim of a law from a table of runs.
 
     Definition:
         Per claim and condition: HOLDS if every seed's statistic lies within the threshold, FAILS if any lies outside (a
         theorem is refuted by one counterexample), INCONCLUSIVE if fewer than three seeds give a value or the table has
-        nothing to say.
+        nothing to say. A condition under which the claim applies to no run does not count.
 
     Args:
         law: The law.
-        table: The runs, as the store returns them; may be empty.
+        table: The runs; may be none.
 
     Returns:
         The findings, in the order of the claims and their conditions.
@@ -69,7 +68,7 @@ def judge(law: Law, table: pa.Table) -> tuple[Finding, ...]:
     return tuple(finding for claim in law.claims for finding in judge_claim(claim, table))
 
 
-def judge_claim(claim: Claim, table: pa.Table) -> tuple[Finding, ...]:
+def judge_claim(claim: Claim, table: RunTable) -> tuple[Finding, ...]:
     """Judge one claim (see `judge`): one finding per condition, or a single one if the table has nothing to say."""
     conditions: dict[str, list[Sample]] = {}
     for sample in claim.samples(table):
@@ -87,10 +86,10 @@ def controls(law: Law) -> tuple[Finding, ...]:
         Three findings, one per planted table, whose value is the number of claims judged as planted.
     """
     truth = law.planted(True)
-    plants: dict[str, tuple[pa.Table, Outcome]] = {
-        "planted truth": (truth, "HOLDS"),
-        "planted falsehood": (law.planted(False), "FAILS"),
-        "empty table": (truth.slice(0, 0), "INCONCLUSIVE"),
+    plants: dict[str, tuple[RunTable, Outcome]] = {
+        "planted truth": (RunTable(truth), "HOLDS"),
+        "planted falsehood": (RunTable(law.planted(False)), "FAILS"),
+        "empty table": (RunTable(truth.slice(0, 0)), "INCONCLUSIVE"),
     }
     return tuple(
         _control(condition, wanted, [_worst(judge_claim(claim, table)) for claim in law.claims])
@@ -105,7 +104,7 @@ def overall(findings: Sequence[Finding]) -> Outcome:
 
 def _finding(claim: Claim, condition: str, samples: Sequence[Sample]) -> Finding:
     values = [sample.value for sample in samples if not math.isnan(sample.value)]
-    unidentifiable = bool(samples) and all(sample.reason.startswith("not identifiable") for sample in samples)
+    applies = not samples or any(sample.applies for sample in samples)
     outside = [value for value in values if value not in claim.threshold]
     told = "; ".join(sorted({sample.reason for sample in samples if sample.reason}))
     missing = f"; {len(samples) - len(values)} gave no value: {told}" if len(values) < len(samples) else ""
@@ -123,7 +122,7 @@ def _finding(claim: Claim, condition: str, samples: Sequence[Sample]) -> Finding
         condition=condition,
         outcome=outcome,
         role=claim.role,
-        counts=claim.role == "claim" and not unidentifiable,
+        counts=claim.role == "claim" and applies,
         value=median(values) if values else math.nan,
         low=min(values, default=math.nan),
         high=max(values, default=math.nan),

@@ -7,12 +7,13 @@ A law never runs by itself. It *plans* specs, the sweep runs them, the store kee
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
 from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.laws.figure import Exhibit
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.store.schema import unite
 from ansatzlab.sweeps.spec import Frozen, Spec
 
@@ -52,13 +53,19 @@ class Sample:
         condition: What distinguishes the runs that are judged together, for example ``L = 3``.
         seed: The seed.
         value: The statistic; nan where it has none.
-        reason: Why it has none, or what is special about it, in words: ``not identifiable: …``, ``collapsed: …``.
+        reason: Why it has none, in words: ``collapsed: …``.
+        applies: Whether the claim speaks of this run (see `ansatzlab.laws.reading.Absent`).
     """
 
     condition: str
     seed: int
     value: float
     reason: str = ""
+    applies: bool = True
+
+
+Reader: TypeAlias = Callable[[RunTable], Sequence[Sample]]
+"""Reads a claim's statistic out of a table of runs; `ansatzlab.laws.reading` makes such."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Claim:
     statement: str
     statistic: str
     threshold: Threshold
-    samples: Callable[[pa.Table], Sequence[Sample]]
+    samples: Reader
     role: Role = "claim"
 
 
@@ -101,7 +108,7 @@ class Chapter:
     claims: tuple[Claim, ...]
     designs: Mapping[Budget, Frozen]
     plan: Callable[..., tuple[Spec, ...]]
-    figures: Callable[[pa.Table], tuple[Exhibit, ...]]
+    figures: Callable[[RunTable], tuple[Exhibit, ...]]
     planted: Callable[[bool], pa.Table]
 
 
@@ -135,7 +142,8 @@ class Law:
     def settings(self, budget: Budget = "quick") -> dict[str, object]:
         """Return what a user may change about the experiments of a budget, with its values.
 
-        A name that several chapters have is changed in all of them; the value is that of the first.
+        A name that several chapters have is changed in all of them, unless it is written ``chapter.name``; the value
+        is that of the first.
         """
         found: dict[str, object] = {}
         for chapter in reversed(self.within(budget).chapters):
@@ -171,7 +179,7 @@ class Law:
         Args:
             budget: The budget.
             data: The data set.
-            settings: Changes to the chapters' designs, by name.
+            settings: Changes to the chapters' designs, by name, or of one chapter by ``chapter.name``.
 
         Returns:
             The specs of each chapter that the budget has experiments for, by its key.
@@ -179,15 +187,20 @@ class Law:
         Raises:
             InputError: If a setting is unknown or has a value it cannot have, or the data are not usable.
         """
+        chapters = self.within(budget).chapters
+        named = {f"{chapter.key}.{name}" for chapter in chapters for name in type(chapter.designs[budget]).model_fields}
         known = self.settings(budget)
-        unknown = next((name for name in settings if name not in known), None)
+        unknown = next((name for name in settings if name not in known and name not in named), None)
         if unknown is not None:
             raise UnknownNameError(f"setting of {self.key}", unknown, known)
         specs = {}
-        for chapter in self.within(budget).chapters:
+        for chapter in chapters:
             design = chapter.designs[budget]
-            changed = {name: value for name, value in settings.items() if name in type(design).model_fields}
-            specs[chapter.key] = chapter.plan(design.parse({**design.model_dump(), **changed}, where=self.key), data)
+            fields = type(design).model_fields
+            changed = {name: settings[name] for name in fields if name in settings}
+            own = {name: settings[f"{chapter.key}.{name}"] for name in fields if f"{chapter.key}.{name}" in settings}
+            wanted = design.parse({**design.model_dump(), **changed, **own}, where=self.key)
+            specs[chapter.key] = chapter.plan(wanted, data)
         return specs
 
     def planted(self, truth: bool) -> pa.Table:

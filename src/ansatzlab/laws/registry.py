@@ -1,28 +1,23 @@
 """The laws that can be verified. Adding one adds its folder and a line here."""
 
+from importlib import import_module
+
 from ansatzlab.errors import InputError, UnknownNameError
-from ansatzlab.laws.beaglehole2024alignment import law as beaglehole2024alignment
-from ansatzlab.laws.boixadsera2025fact import law as boixadsera2025fact
-from ansatzlab.laws.kuzborskij2025lowrank import law as kuzborskij2025lowrank
 from ansatzlab.laws.law import Law
-from ansatzlab.laws.liu2022nesterov import law as liu2022nesterov
-from ansatzlab.laws.mallinar2024grokking import law as mallinar2024grokking
-from ansatzlab.laws.radhakrishnan2024nfa import law as radhakrishnan2024nfa
-from ansatzlab.laws.tansley2025nfa import law as tansley2025nfa
 from ansatzlab.measurement.callables import resolve
 
-LAWS: dict[str, Law] = {
-    module.LAW.key: module.LAW
-    for module in (
-        tansley2025nfa,
-        boixadsera2025fact,
-        radhakrishnan2024nfa,
-        beaglehole2024alignment,
-        mallinar2024grokking,
-        kuzborskij2025lowrank,
-        liu2022nesterov,
-    )
-}
+KEYS = (
+    "tansley2025nfa",
+    "boixadsera2025fact",
+    "radhakrishnan2024nfa",
+    "beaglehole2024alignment",
+    "mallinar2024grokking",
+    "kuzborskij2025lowrank",
+    "liu2022nesterov",
+)
+"""Their folders, in the order in which they are listed; each has its law as ``LAW`` in ``law.py``."""
+
+LAWS: dict[str, Law] = {key: import_module(f"ansatzlab.laws.{key}.law").LAW for key in KEYS}
 
 
 def get_law(key: str) -> Law:

@@ -31,6 +31,7 @@ class Run:
         failure: Why it did not finish, in words; empty if it did.
         spec: Its spec as JSON has it.
         layers: The rows of each layer, from the first layer to the last, in the order of the snapshots.
+        whole: The rows of no layer, which say something of the whole network, in the order of the snapshots.
     """
 
     experiment: str
@@ -42,6 +43,13 @@ class Run:
     failure: str
     spec: Mapping[str, Any]
     layers: tuple[tuple[Row, ...], ...]
+    whole: tuple[Row, ...] = ()
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of its task; none if it is the training of a `RunSpec`."""
+        found: Mapping[str, Any] = self.spec.get("options", {})
+        return found
 
     @property
     def condition(self) -> str:
@@ -50,31 +58,50 @@ class Run:
 
     def column(self, name: str, layer: int = 1) -> np.ndarray:
         """Return a column of one layer (counted from 1) over the snapshots, nan where it is null."""
-        values = [row.get(name) for row in self.layers[layer - 1]]
-        return np.array([math.nan if value is None else value for value in values], dtype=float)
+        return _column(self.layers[layer - 1], name)
+
+    def last(self, name: str, layer: int = 1) -> float:
+        """Return a column of one layer (counted from 1) at the last snapshot."""
+        return float(self.column(name, layer)[-1])
+
+    def network(self, name: str) -> np.ndarray:
+        """Return a column of the rows of no layer over the snapshots, nan where it is null."""
+        return _column(self.whole, name)
 
     def spectra(self, layer: int = 1) -> list[Spectrum]:
         """Return the spectra of one layer (counted from 1) over the snapshots."""
         return [spectrum_of(row) for row in self.layers[layer - 1]]
 
 
-def runs_of(table: pa.Table, experiment: str) -> list[Run]:
-    """Return the runs of one experiment, sorted by depth, decay, learning rate and seed.
+class RunTable:
+    """The runs of a table; those of an experiment are read out of it once, when they are first asked for.
 
     Args:
-        table: Rows as the store returns them.
-        experiment: The experiment's name.
-
-    Returns:
-        The runs; none if the table has none.
+        table: Rows as the store returns them; may be empty.
     """
-    if table.num_rows == 0:
-        return []
-    rows_by_run: dict[str, list[Row]] = {}
-    for row in table.filter(pc.equal(table["experiment"], experiment)).to_pylist():
-        rows_by_run.setdefault(row["run_id"], []).append(row)
-    runs = [_run(rows) for rows in rows_by_run.values()]
-    return sorted(runs, key=lambda r: (r.depth, r.weight_decay, np.nan_to_num(r.learning_rate), r.seed))
+
+    def __init__(self, table: pa.Table) -> None:
+        """Keep the table."""
+        self._table = table
+        self._found: dict[str, list[Run]] = {}
+
+    def runs(self, *experiments: str) -> list[Run]:
+        """Return the runs of some experiments, one experiment after the other; none where the table has none.
+
+        Those of one experiment are in the order of depth, decay, learning rate, the task's options, seed.
+
+        Args:
+            experiments: Their names.
+        """
+        return [run for name in experiments for run in self._runs_of(name)]
+
+    def _runs_of(self, experiment: str) -> list[Run]:
+        if experiment not in self._found:
+            rows_by_run: dict[str, list[Row]] = {}
+            for row in self._table.filter(pc.equal(self._table["experiment"], experiment)).to_pylist():
+                rows_by_run.setdefault(row["run_id"], []).append(row)
+            self._found[experiment] = sorted((_run(rows) for rows in rows_by_run.values()), key=_place)
+        return self._found[experiment]
 
 
 def spectrum_of(row: Row) -> Spectrum:
@@ -112,6 +139,20 @@ def median_curve(label: str, x: Sequence[float] | np.ndarray, per_seed: Sequence
     )
 
 
+def _place(run: Run) -> tuple[object, ...]:
+    """Return where a run stands among those of its experiment; numbers come before words, and in their order."""
+    options = [
+        (name, not isinstance(value, int | float), value if isinstance(value, int | float) else json.dumps(value))
+        for name, value in sorted(run.options.items())
+    ]
+    return run.depth, run.weight_decay, float(np.nan_to_num(run.learning_rate)), options, run.seed
+
+
+def _column(rows: Sequence[Row], name: str) -> np.ndarray:
+    values = [row.get(name) for row in rows]
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+
 def _floats(values: Sequence[float] | np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
@@ -128,10 +169,13 @@ def _number(column: object) -> float:
 def _run(rows: list[Row]) -> Run:
     first = rows[0]
     by_layer: dict[int, list[Row]] = {}
+    whole: list[Row] = []
     for row in rows:
         index = row["layer_index"]
         if isinstance(index, int):
             by_layer.setdefault(index, []).append(row)
+        elif row["snapshot"] is not None:
+            whole.append(row)
     rate = first["learning_rate"]
     return Run(
         experiment=str(first["experiment"]),
@@ -143,4 +187,5 @@ def _run(rows: list[Row]) -> Run:
         failure="" if first["status"] == "finished" else f"{first['status']}: {first['error']}",
         spec=json.loads(str(first["spec"])),
         layers=tuple(tuple(by_layer[index]) for index in sorted(by_layer)),
+        whole=tuple(whole),
     )

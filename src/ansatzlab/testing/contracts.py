@@ -1,6 +1,7 @@
 """What every extension must satisfy: a law, an executor."""
 
 import os
+import re
 import signal
 from collections.abc import Sequence
 from importlib.resources import files
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 from ansatzlab.errors import InputError, UnknownNameError, WorkerLostError
 from ansatzlab.laws.judge import controls
 from ansatzlab.laws.law import BUDGETS, Law
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.sweeps.batch import Batch
 from ansatzlab.sweeps.executors import Executor
 from ansatzlab.sweeps.run import Rows
@@ -42,22 +44,29 @@ def check_law(law: Law) -> None:
     assert "no_such_setting" in refusal, f"{law.key}: an unknown setting is not refused by name: {refusal!r}"
     for chapter in law.chapters:
         truth = chapter.planted(True)
-        assert chapter.figures(truth), (
+        assert chapter.figures(RunTable(truth)), (
             f"{law.key}: no figure of the chapter {chapter.key} is drawn of its planted table"
         )
-        chapter.figures(truth.slice(0, 0))
+        chapter.figures(RunTable(truth.slice(0, 0)))
     readme = "".join(path.read_text(encoding="utf-8") for path in _readmes(law))
-    missing = [claim.key for claim in law.claims if claim.key not in readme]
+    missing = [
+        claim.key for claim in law.claims if not re.search(rf"(?<![\w.-]){re.escape(claim.key)}(?![\w-])", readme)
+    ]
     assert not missing, f"{law.key}: its READMEs do not name the claims {missing}"
 
 
 def _keys(law: Law) -> dict[str, list[str]]:
-    figures = [figure.key for chapter in law.chapters for figure in chapter.figures(chapter.planted(True))]
+    figures = [figure.key for chapter in law.chapters for figure in chapter.figures(RunTable(chapter.planted(True)))]
     return {
         "claims": [claim.key for claim in law.claims],
         "chapters": [chapter.key for chapter in law.chapters],
         "figures": figures,
     }
+
+
+def _names(text: str, key: str) -> bool:
+    """Whether a text has a claim's key, and not as a part of another."""
+    return re.search(rf"(?<![\w.-]){re.escape(key)}(?![\w-])", text) is not None
 
 
 def _readmes(law: Law) -> list[Path]:

@@ -1,12 +1,12 @@
 import math
 
-import pyarrow as pa
 import pytest
 
 from ansatzlab.errors import UnknownNameError
 from ansatzlab.laws.judge import Finding, controls, judge, overall
 from ansatzlab.laws.law import Chapter, Claim, Law, Role, Sample, Threshold
 from ansatzlab.laws.registry import LAWS, get_law
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.store.schema import BASE_SCHEMA
 
 EMPTY = BASE_SCHEMA.empty_table()
@@ -29,12 +29,12 @@ def law(*claims: Claim) -> Law:
     )
 
 
-def samples(*values: float, condition: str = "L = 2", reason: str = "") -> list[Sample]:
-    return [Sample(condition, seed, value, reason) for seed, value in enumerate(values)]
+def samples(*values: float, condition: str = "L = 2", reason: str = "", applies: bool = True) -> list[Sample]:
+    return [Sample(condition, seed, value, reason, applies) for seed, value in enumerate(values)]
 
 
 def verdict(*of: Sample, threshold: Threshold = BELOW_ONE) -> Finding:
-    (finding,) = judge(law(claim(*of, threshold=threshold)), EMPTY)
+    (finding,) = judge(law(claim(*of, threshold=threshold)), RunTable(EMPTY))
     return finding
 
 
@@ -120,14 +120,14 @@ def test_enough_seeds_conclude_but_those_without_a_value_are_said() -> None:
     assert (fails.outcome, fails.reason) == ("FAILS", "1 of 3 seeds outside; 2 gave no value: collapsed: to zero")
 
 
-def test_what_cannot_be_identified_does_not_count() -> None:
-    finding = verdict(*samples(math.nan, math.nan, math.nan, reason="not identifiable: rank 1"))
+def test_a_condition_to_which_a_claim_does_not_apply_does_not_count() -> None:
+    finding = verdict(*samples(math.nan, math.nan, math.nan, reason="rank 1", applies=False))
     assert (finding.outcome, finding.counts) == ("INCONCLUSIVE", False)
-    assert finding.reason == "not identifiable: rank 1"
+    assert finding.reason == "rank 1"
 
 
-def test_what_cannot_be_identified_in_some_seeds_counts() -> None:
-    finding = verdict(*samples(0.5), *samples(math.nan, math.nan, reason="not identifiable: rank 1"))
+def test_a_condition_to_which_it_applies_in_some_seeds_counts() -> None:
+    finding = verdict(*samples(0.5), *samples(math.nan, math.nan, reason="rank 1", applies=False))
     assert (finding.outcome, finding.counts) == ("INCONCLUSIVE", True)
     collapsed = verdict(*samples(math.nan, math.nan, math.nan, reason="collapsed: to zero"))
     assert (collapsed.outcome, collapsed.counts) == ("INCONCLUSIVE", True)
@@ -135,7 +135,7 @@ def test_what_cannot_be_identified_in_some_seeds_counts() -> None:
 
 @pytest.mark.parametrize("role", ["control", "tautology"])
 def test_controls_and_tautologies_are_judged_and_do_not_count(role: Role) -> None:
-    (finding,) = judge(law(claim(*samples(2.0, 2.0, 2.0), role=role)), EMPTY)
+    (finding,) = judge(law(claim(*samples(2.0, 2.0, 2.0), role=role)), RunTable(EMPTY))
     assert (finding.outcome, finding.counts, finding.role) == ("FAILS", False, role)
 
 
@@ -145,7 +145,7 @@ def test_controls_and_tautologies_are_judged_and_do_not_count(role: Role) -> Non
 def test_conditions_are_judged_apart_in_the_order_of_claims_and_samples() -> None:
     shallow, deep = samples(0.5, 0.5, 0.5), samples(0.5, 1.5, 0.5, condition="L = 3")
     mixed = [sample for pair in zip(shallow, deep, strict=True) for sample in pair]
-    findings = judge(law(claim(*mixed, key="a"), claim(key="b"), claim(*shallow, key="c")), EMPTY)
+    findings = judge(law(claim(*mixed, key="a"), claim(key="b"), claim(*shallow, key="c")), RunTable(EMPTY))
     assert [(finding.claim, finding.condition, finding.outcome) for finding in findings] == [
         ("a", "L = 2", "HOLDS"),
         ("a", "L = 3", "FAILS"),
@@ -154,19 +154,20 @@ def test_conditions_are_judged_apart_in_the_order_of_claims_and_samples() -> Non
     ]
 
 
-def test_claims_are_given_the_table() -> None:
-    seen: list[pa.Table] = []
+def test_claims_are_all_given_the_table() -> None:
+    seen: list[RunTable] = []
 
-    def read(table: pa.Table) -> list[Sample]:
+    def read(table: RunTable) -> list[Sample]:
         seen.append(table)
         return []
 
-    judge(law(Claim("c", "", "", BELOW_ONE, read)), EMPTY)
-    assert seen == [EMPTY]
+    table = RunTable(EMPTY)
+    judge(law(Claim("c", "", "", BELOW_ONE, read), Claim("d", "", "", BELOW_ONE, read)), table)
+    assert [each is table for each in seen] == [True, True]
 
 
 HOLDING, FAILING = claim(*samples(0.0, 0.0, 0.0)), claim(*samples(2.0, 2.0, 2.0))
-SILENT, UNIDENTIFIED = claim(), claim(*samples(math.nan, reason="not identifiable: flat"))
+SILENT, UNIDENTIFIED = claim(), claim(*samples(math.nan, reason="flat", applies=False))
 CONTROL = claim(*samples(2.0), role="control")
 
 
@@ -185,7 +186,7 @@ CONTROL = claim(*samples(2.0), role="control")
     ],
 )
 def test_the_whole_fails_with_one_and_holds_with_all_that_count(claims: list[Claim], outcome: str) -> None:
-    assert overall(judge(law(*claims), EMPTY)) == outcome
+    assert overall(judge(law(*claims), RunTable(EMPTY))) == outcome
 
 
 # --- planted tables and the registry -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from ansatzlab.laws.kuzborskij2025lowrank.merged.statistics import overlap_error
 from ansatzlab.laws.kuzborskij2025lowrank.real import design as real
 from ansatzlab.laws.kuzborskij2025lowrank.stationary import design as stationary
 from ansatzlab.laws.kuzborskij2025lowrank.tasks import class_task, on_disjoint_features
-from ansatzlab.laws.runs import Row, runs_of
+from ansatzlab.laws.runs import Row, RunTable
 from ansatzlab.store.schema import to_table
 from ansatzlab.sweeps.run import run
 from ansatzlab.sweeps.task import TaskSpec
@@ -30,20 +30,20 @@ TRAINING = {"weight_decay": 0.02, "learning_rate": 0.1, "steps": 30}
 MERGED = {"data": "mixed_signs", "examples": 6, "inputs": 5, "width": 7}
 
 
-def edited(change: Row, **where: object) -> pa.Table:
-    rows = TRUTH.to_pylist()
+def edited(change: Row, table: pa.Table = TRUTH, /, **where: object) -> pa.Table:
+    rows = table.to_pylist()
     return to_table([row | change if all(row[k] == v for k, v in where.items()) else row for row in rows])
 
 
 def verdicts(table: pa.Table, key: str) -> list[Finding]:
     (claim,) = (claim for claim in LAW.claims if claim.key == key)
-    return list(judge_claim(claim, table))
+    return list(judge_claim(claim, RunTable(table)))
 
 
 def test_the_law_keeps_the_contract():
     check_law(LAW)
     assert [finding.outcome for finding in controls(LAW)] == ["HOLDS"] * 3
-    assert overall(judge(LAW, TRUTH)) == "HOLDS"
+    assert overall(judge(LAW, RunTable(TRUTH))) == "HOLDS"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,9 @@ def test_the_law_keeps_the_contract():
         ("M.all-layers", {"relative_deviation": 1e-9}, {"experiment": merged.ALL_LAYERS}),
         ("M.overlap", {"foretold_error": 0.03}, {"experiment": merged.LINEAR}),
         ("M.overlap-bare", {"relative_deviation_b": 0.15}, {"experiment": merged.LINEAR}),
+        ("M.overlap-size", {"overlap": 0.91}, {"experiment": merged.LINEAR}),
+        ("M.undecayed-lost", {"lost_a": 0.0, "lost_b": 0.0}, {"experiment": merged.UNDECAYED}),
+        ("M.mixed-lost", {"lost_a": 0.0, "lost_b": 0.0}, {"experiment": merged.MIXED}),
         ("M.twins", {"relative_deviation": 0.05}, {"experiment": merged.TWINS}),
         ("R.aligned", {"cosine": 0.99}, {"experiment": real.LINEAR}),
         ("R.norms", {"euler": 1e-3}, {"experiment": real.LINEAR, "layer_index": 2}),
@@ -105,10 +108,10 @@ def test_the_growth_with_mixing_is_read_within_a_seed(key: str, deviation: float
 
 def test_a_failed_run_is_told_and_not_judged():
     table = edited({"status": "failed", "error": "it broke"}, seed=0)
-    findings = judge(LAW, table)
+    findings = judge(LAW, RunTable(table))
     assert all(finding.outcome == "INCONCLUSIVE" for finding in findings)
     assert all("it broke" in finding.reason for finding in findings)
-    assert all(chapter.figures(table) for chapter in LAW.chapters)
+    assert all(chapter.figures(RunTable(table)) for chapter in LAW.chapters)
 
 
 def test_a_collapsed_network_is_no_evidence():
@@ -116,6 +119,89 @@ def test_a_collapsed_network_is_no_evidence():
     (finding,) = verdicts(table, "S.aligned")
     assert (finding.outcome, finding.value) == ("INCONCLUSIVE", pytest.approx(math.nan, nan_ok=True))
     assert finding.reason.startswith("collapsed")
+
+
+@pytest.mark.parametrize(
+    ("key", "experiment"),
+    [
+        ("S.aligned", stationary.LINEAR),
+        ("S.norms", stationary.LINEAR),
+        ("S.rank-one", stationary.LINEAR),
+        ("S.averaged", stationary.RELU),
+        ("S.instant", stationary.RELU),
+        ("S.relu-norms", stationary.RELU),
+        ("S.relu-euler", stationary.RELU),
+        ("S.low-rank", stationary.RELU),
+        ("S.squares", stationary.SQUARES),
+        ("M.overlap", merged.LINEAR),
+        ("M.overlap-bare", merged.LINEAR),
+        ("R.aligned", real.LINEAR),
+        ("R.norms", real.LINEAR),
+        ("R.rank-one", real.LINEAR),
+        ("R.averaged", real.RELU),
+        ("R.relu-norms", real.RELU),
+        ("R.low-rank", real.RELU),
+    ],
+)
+@pytest.mark.parametrize("change", [{"flow_time": 20.0}, {"not_balanced_yet": 1.0}])
+def test_a_training_that_is_too_short_refutes_nothing(key: str, experiment: str, change: Row):
+    findings = verdicts(edited(change, LAW.planted(False), experiment=experiment), key)
+    assert {finding.outcome for finding in findings} == {"INCONCLUSIVE"}
+    assert all(finding.reason.startswith("too short to be balanced: ") for finding in findings)
+    assert all(finding.counts == (finding.role == "claim") for finding in findings)
+
+
+def test_what_has_not_collapsed_in_a_short_training_may_still():
+    table = edited({"flow_time": 1.0}, LAW.planted(False), experiment=stationary.COLLAPSE)
+    assert verdicts(table, "S.collapse")[0].outcome == "INCONCLUSIVE"
+    assert verdicts(edited({"flow_time": 1.0}, experiment=stationary.COLLAPSE), "S.collapse")[0].outcome == "HOLDS"
+
+
+def test_how_long_is_long_enough_depends_on_the_tolerance():
+    for flow_time, outcome in ((1500.0, "INCONCLUSIVE"), (2000.0, "HOLDS")):  # λ = 0.003, ln(100/1e-8)/(4λ) = 1919
+        (finding,) = verdicts(edited({"flow_time": flow_time}, experiment=stationary.LINEAR), "S.aligned")
+        assert finding.outcome == outcome
+
+
+def test_a_planned_decay_that_needs_longer_is_not_judged():
+    settings = {"linear_decays": 1e-4, "linear_steps": 60}
+    specs = LAW.within("quick", ["stationary"]).plan("quick", "digits", settings)
+    rows = [row for spec in specs if spec.experiment == stationary.LINEAR for row in run(spec)]
+    assert {row["not_balanced_yet"] for row in rows} == {1.0}
+    for key in ("S.aligned", "S.norms", "S.rank-one"):
+        (finding,) = verdicts(to_table(rows), key)
+        assert (finding.outcome, finding.counts) == ("INCONCLUSIVE", True)
+        assert "steps times η are 30, wanted" in finding.reason
+
+
+@pytest.mark.parametrize(("key", "experiment"), [("M.decay", merged.ORTHOGONAL), ("R.disjoint", real.DISJOINT)])
+def test_a_slope_is_fitted_above_rounding_only(key: str, experiment: str):
+    rounded = {"deviation_a": 3e-16, "deviation_b": 0.0, "relative_deviation": 1e-16}
+    longer = [
+        row | {"snapshot": 3 + place, "step": 4000 + place} | rounded
+        for row in TRUTH.to_pylist()
+        if row["experiment"] == experiment and row["snapshot"] == 2
+        for place in range(3)
+    ]
+    table = to_table([*TRUTH.to_pylist(), *longer])
+    assert {finding.outcome for finding in verdicts(table, key)} == {"HOLDS"}
+    short = edited(rounded, experiment=experiment, snapshot=2)
+    for finding in verdicts(short, key):
+        assert (finding.outcome, finding.counts) == ("INCONCLUSIVE", True)
+        assert "only 2 of 3 moments" in finding.reason
+
+
+def test_a_change_of_exactly_zero_gives_no_ratio():
+    table = edited({"deviation_a": 0.0, "deviation_b": 0.0, "relative_deviation": 0.0}, experiment=merged.ORTHOGONAL)
+    for key in ("M.undecayed", "M.all-layers"):
+        assert "exactly zero" in verdicts(table, key)[0].reason
+    assert verdicts(table, "M.monotone")[0].outcome == "HOLDS"
+
+
+def test_an_identity_does_not_count_and_the_bare_overlap_does():
+    roles = {claim.key: claim.role for claim in LAW.claims}
+    assert roles["M.overlap"] == "tautology"
+    assert roles["M.overlap-bare"] == roles["M.overlap-size"] == "claim"
 
 
 def test_where_inputs_are_not_orthogonal_nothing_is_judged_and_the_loss_is_told():
@@ -127,23 +213,23 @@ def test_where_inputs_are_not_orthogonal_nothing_is_judged_and_the_loss_is_told(
 
 
 def test_a_planned_slope_is_the_power_of_what_a_step_leaves():
-    planted = runs_of(TRUTH, merged.ORTHOGONAL)[0]
+    planted = RunTable(TRUTH).runs(merged.ORTHOGONAL)[0]
     assert slope(planted) == pytest.approx(1.0)
-    assert overlap_error(runs_of(TRUTH, merged.LINEAR)[0]) == pytest.approx(0.001)
+    assert overlap_error(RunTable(TRUTH).runs(merged.LINEAR)[0]) == pytest.approx(0.001)
 
 
 def test_figures_hold_every_group_of_runs():
-    ranks, balance, ends = LAW.chapters[0].figures(TRUTH)
+    ranks, balance, ends = LAW.chapters[0].figures(RunTable(TRUTH))
     assert isinstance(ranks, Figure)
     assert isinstance(balance, Figure)
     assert isinstance(ends, TextTable)
     assert balance.curves[-1].dashed
     assert balance.curves[0].y[0] == 1.0
-    forgetting, overlap, accounts = LAW.chapters[1].figures(TRUTH)
+    forgetting, overlap, accounts = LAW.chapters[1].figures(RunTable(TRUTH))
     assert [curve.label for curve in overlap.curves] == ["K = 2, independent starts", "K = 2, same start", "1/√width"]
     assert forgetting.curves[0].label == "λ = 0.004, ε = 0"
     assert len({row[0] for row in accounts.rows}) == len(accounts.rows)
-    assert LAW.chapters[2].figures(TRUTH.slice(0, 0)) == ()
+    assert LAW.chapters[2].figures(RunTable(TRUTH.slice(0, 0))) == ()
 
 
 def test_the_penalty_is_half_of_torchs():
@@ -154,7 +240,7 @@ def test_the_penalty_is_half_of_torchs():
 
 def test_a_stationary_run_is_recorded_as_the_store_wants_it():
     spec = TaskSpec(experiment="x", task=stationary.TASK, options={**STATIONARY, **TRAINING, "average": 10})
-    (read,) = runs_of(to_table(run(spec)), "x")
+    (read,) = RunTable(to_table(run(spec))).runs("x")
     assert (read.failure, read.depth, read.weight_decay) == ("", 3, 0.02)
     assert read.column("step")[-1] == 30
     assert read.column("flow_time")[-1] == pytest.approx(3.0)
@@ -165,7 +251,7 @@ def test_a_stationary_run_is_recorded_as_the_store_wants_it():
 @pytest.mark.parametrize("kind", ["readout_shared", "all_layers", "linear"])
 def test_a_merged_run_is_recorded_as_the_store_wants_it(kind: str):
     options = {**MERGED, **TRAINING, "kind": kind, "depth": 3 if kind == "linear" else 2, "snapshots": 3}
-    (read,) = runs_of(to_table(run(TaskSpec(experiment="x", task=merged.TASK, options=options))), "x")
+    (read,) = RunTable(to_table(run(TaskSpec(experiment="x", task=merged.TASK, options=options)))).runs("x")
     assert read.failure == ""
     assert read.column("step").tolist() == [10, 20, 30]
     assert len(read.layers) == (2 if kind == "linear" else 1)

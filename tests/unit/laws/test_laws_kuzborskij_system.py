@@ -15,10 +15,10 @@ from ansatzlab.laws.kuzborskij2025lowrank.descent import Descent, descend, gauss
 from ansatzlab.laws.kuzborskij2025lowrank.fitting import fit
 from ansatzlab.laws.kuzborskij2025lowrank.merge_report import merge_report
 from ansatzlab.laws.kuzborskij2025lowrank.merging import merge, merge_states
-from ansatzlab.laws.kuzborskij2025lowrank.network import SquaredReLU, read_network
+from ansatzlab.laws.kuzborskij2025lowrank.network import SquaredReLU, chain_module, read_network
 from ansatzlab.laws.kuzborskij2025lowrank.stationarity import stationarity_report
 from ansatzlab.laws.kuzborskij2025lowrank.structure import structure_of
-from ansatzlab.laws.kuzborskij2025lowrank.tasks import Task, read_task, task_of
+from ansatzlab.laws.kuzborskij2025lowrank.tasks import Task, coherence, read_task, task_of
 from ansatzlab.models.deep_linear import DeepLinear
 from ansatzlab.models.mlp import MLP
 
@@ -97,6 +97,47 @@ def test_a_homogeneous_network_is_read_whatever_it_calls(model, degrees, activat
 def test_a_network_that_the_law_does_not_speak_of_is_refused(model, message):
     with pytest.raises(ModelError, match=message):
         stationarity_report(model, X, Y, 0.01)
+
+
+@pytest.mark.parametrize("widths", [(4, 1, 1, 1), (4, 1, 1, 1, 1, 1)])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_thin_network_that_most_weights_silence_is_read(widths, seed):
+    weights = [weight.abs() for weight in gaussian_chain(widths, seed)]
+    assert read_network(chain_module(weights, "relu"), X).activation == "relu"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(value):
+    model, other = chain(nn.ReLU()), chain(nn.ReLU())
+    with torch.no_grad():
+        model[2].weight[0, 1] = value
+    for call in (
+        lambda: stationarity_report(model, X, Y, 0.01),
+        lambda: structure_of(model, X),
+        lambda: merge_report(other, model, Task("A", X, Y), Task("B", X, Y)),
+    ):
+        with pytest.raises(ModelError, match=r"not finite.*2\.weight|2\.weight.*not finite"):
+            call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_narrow_network_is_told_of_as_its_float32_copy(dtype):
+    narrow = chain(nn.ReLU(), dtype=torch.float32).to(dtype)
+    wide = chain(nn.ReLU(), dtype=torch.float32)
+    wide.load_state_dict({name: weight.float() for name, weight in narrow.state_dict().items()})
+    x = X.to(dtype)
+    assert stationarity_report(narrow, x, Y, 0.01) == stationarity_report(wide, x.float(), Y, 0.01)
+    assert structure_of(narrow, x) == structure_of(wide, x.float())
+    gradients = {name: torch.ones_like(weight) for name, weight in narrow.named_parameters()}
+    assert 0 < stationarity_report(narrow, x, Y, 0.01, gradients=gradients).residual < math.inf
+    assert {weight.dtype for weight in narrow.parameters()} == {dtype}
+    other = chain(nn.ReLU(), dtype=torch.float32).to(dtype)
+    with torch.no_grad():
+        other[0].weight.neg_()
+        other[0].weight[0] = 1.0
+    report = merge_report(narrow, other, Task("A", x, Y), Task("B", x, Y))
+    assert math.isfinite(report.accounts[0].bound)
+    assert 0 < report.accounts[0].bound_share <= 1
 
 
 def test_a_frozen_bias_breaks_homogeneity_too():
@@ -214,6 +255,57 @@ def test_biases_that_differ_and_unknown_names_are_refused():
         merge_states(changed(), changed(hidden=torch.zeros(3, 3)), frozen=["head"])
 
 
+class Whitened(nn.Module):
+    """A network with a matrix of its own that is not trained, and may not be in its state."""
+
+    def __init__(self, seed, persistent):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.fc = nn.Linear(4, 1, bias=False, dtype=torch.float64)
+        self.register_buffer("whitener", torch.randn(4, 4, dtype=torch.float64), persistent=persistent)
+
+    def forward(self, x):
+        return self.fc(x @ self.whitener)
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_buffers_are_not_summed(persistent):
+    a, b = (Whitened(seed, persistent) for seed in (0, 1))
+    with pytest.raises(ModelError, match="the buffers whitener differ"):
+        merge(a, b)
+    b.whitener.copy_(a.whitener)
+    assert torch.equal(merge(a, b).whitener, a.whitener)
+    assert torch.equal(merge(a, b).fc.weight, a.fc.weight + b.fc.weight)
+
+
+def test_a_sum_that_is_not_finite_is_refused():
+    large = torch.full((3, 3), 6e4, dtype=torch.float16)
+    state = {"readout": torch.ones(1, 3)}
+    with pytest.raises(ModelError, match="the sums hidden are not finite"):
+        merge_states(state | {"hidden": large}, state | {"hidden": large.tril()})
+
+
+def test_a_refusal_of_one_of_two_networks_says_which():
+    a, b = chain(nn.ReLU()), chain(nn.ReLU())
+    with torch.no_grad():
+        b[0].weight.mul_(2.0)
+    good, wide = Task("good", X, Y), Task("wide", torch.cat([X, X], dim=1), Y)
+    with pytest.raises(ModelError, match="network A: Sequential: cannot be evaluated"):
+        merge_report(a, b, wide, good)
+    with pytest.raises(ModelError, match="network B: Sequential: cannot be evaluated"):
+        merge_report(a, b, good, wide)
+    with torch.no_grad():
+        b[0].weight.mul_(1e200)
+        b[2].weight.mul_(1e200)
+    with pytest.raises(ModelError, match="network B on task good: got outputs that are not finite"):
+        merge_report(a, b, good, Task("other", X, Y))
+
+
+def test_tasks_of_other_sizes_have_no_coherence():
+    with pytest.raises(InputError, match="inputs of 4 and of 3 numbers"):
+        coherence(X, X[:, :3])
+
+
 def test_modules_of_other_activations_or_frozen_parameters_are_refused():
     with pytest.raises(ModelError, match="differ in 1: ReLU"):
         merge(chain(nn.ReLU()), chain(nn.Identity()))
@@ -255,13 +347,15 @@ def test_two_classes_are_read_as_signs(targets, labels):
     assert task_of(data).labels.tolist() == labels
 
 
-@pytest.mark.parametrize("targets", [torch.eye(3)[:2], torch.ones(2, 1), torch.ones(2, 2), torch.eye(2) + 1])
+@pytest.mark.parametrize(
+    "targets", [torch.eye(3)[:2], torch.ones(2, 1), torch.ones(2, 2), torch.eye(2) + 1, torch.eye(2)[[1, 1]]]
+)
 def test_what_is_not_two_classes_is_refused(targets):
     with pytest.raises(InputError, match="wanted two classes"):
         task_of(Dataset("d", inputs=X[:2], targets=targets.double(), description=""))
 
 
-@pytest.mark.parametrize("inputs", [X[:0], X.long(), X / 0])
+@pytest.mark.parametrize("inputs", [X[:0], X.long(), X / 0, X[:, :0]])
 def test_a_task_of_nothing_or_of_no_finite_numbers_is_refused(inputs):
     with pytest.raises(InputError, match="wanted finite floating numbers"):
         Task("t", inputs, torch.ones(len(inputs)))

@@ -14,7 +14,7 @@ from ansatzlab.laws.liu2022nesterov.claims import CLAIMS
 from ansatzlab.laws.liu2022nesterov.design import DESIGNS, RATES, REAL, Design, plan
 from ansatzlab.laws.liu2022nesterov.figures import figures
 from ansatzlab.laws.liu2022nesterov.planted import planted as build_planted
-from ansatzlab.laws.liu2022nesterov.statistics import families, slope
+from ansatzlab.laws.liu2022nesterov.statistics import described, points, slope
 from ansatzlab.laws.liu2022nesterov.tasks import (
     count_trained,
     descend_and_compare,
@@ -22,6 +22,8 @@ from ansatzlab.laws.liu2022nesterov.tasks import (
     measure_distance,
     weight_seed,
 )
+from ansatzlab.laws.reading import families
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.store.schema import to_table
 from ansatzlab.sweeps.run import run
 from ansatzlab.sweeps.task import TaskSpec
@@ -40,14 +42,14 @@ def changed(table, column, change, keep=None):
 
 
 def outcomes(key, table):
-    return {finding.condition: finding.outcome for finding in judge_claim(BY_KEY[key], table)}
+    return {finding.condition: finding.outcome for finding in judge_claim(BY_KEY[key], RunTable(table))}
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=BY_KEY)
 def test_every_claim_is_judged_as_planted(claim):
     for truth, outcome in ((True, "HOLDS"), (False, "FAILS")):
-        assert {finding.outcome for finding in judge_claim(claim, planted(truth))} == {outcome}
-    assert [finding.outcome for finding in judge_claim(claim, planted(True).slice(0, 0))] == ["INCONCLUSIVE"]
+        assert {finding.outcome for finding in judge_claim(claim, RunTable(planted(truth)))} == {outcome}
+    assert [finding.outcome for finding in judge_claim(claim, RunTable(planted(True).slice(0, 0)))] == ["INCONCLUSIVE"]
 
 
 def test_slopes_are_judged_by_network_and_tuning():
@@ -73,13 +75,37 @@ def test_one_seed_outside_fails_its_condition_alone():
 def test_the_slope_is_that_of_the_logarithms_and_says_when_it_has_none():
     table = planted(True)
     steeper = changed(table, "contraction", lambda rho: 1 - (1 - rho) ** 2)
-    before, after = ({s.condition: s.value for s in slope("gd", RATES)(t)} for t in (table, steeper))
+    before, after = ({s.condition: s.value for s in slope("gd", RATES)(RunTable(t))} for t in (table, steeper))
     assert before["deep linear, L = 3, m = 512"] == pytest.approx(-1)
     assert after == pytest.approx({condition: 2 * value for condition, value in before.items()})
     few = changed(table, "condition", lambda kappa: kappa if kappa > 50 else 1.0)
-    assert all(math.isnan(s.value) and s.reason.startswith("not identifiable") for s in slope("gd", RATES)(few))
+    silent = slope("gd", RATES)(RunTable(few))
+    assert all(math.isnan(s.value) and not s.applies and s.reason.startswith("fewer than 3") for s in silent)
     lost = table.drop_columns("contraction")
-    assert all(math.isnan(s.value) and "could not be fitted" in s.reason for s in slope("gd", RATES)(lost))
+    assert all(math.isnan(s.value) and "could not be fitted" in s.reason for s in slope("gd", RATES)(RunTable(lost)))
+
+
+def test_the_constant_of_gradient_descent_is_the_one_furthest_from_the_first_measured():
+    table = planted(True)
+    values = [sample.value for sample in BY_KEY["M.gd-constant"].samples(RunTable(table))]
+    assert values == pytest.approx([0.9] * 6)
+    assert set(outcomes("M.gd-constant", table)) == {
+        f"deep linear, L = {depth}, m = 256, tuned to the limit" for depth in (3, 6)
+    }
+    one = pc.equal(table["data_condition"], 64.0)
+    slower = changed(table, "contraction", lambda rho: 1 - 0.5 * (1 - rho), one)
+    values = [sample.value for sample in BY_KEY["M.gd-constant"].samples(RunTable(slower))]
+    assert values == pytest.approx([0.45] * 6)
+    lost = BY_KEY["M.gd-constant"].samples(RunTable(table.drop_columns("contraction")))
+    assert {sample.reason for sample in lost} == {"a contraction could not be fitted"}
+
+
+def test_the_floor_is_a_tautology_by_pythagoras():
+    rows = list(descend_and_compare(seed=0, optimizer="gd", data="linnerud", directions=3, depth=2, width=40))
+    assert rows[-1]["residual"] < 1e-9
+    # what is left above the floor is half the square of a residual that ended at 1e-9 of the start
+    assert abs(rows[-1]["left"] / rows[-1]["floor"] - 1) < 1e-14
+    assert BY_KEY["M.data-floor"].role == "tautology"
 
 
 def test_a_method_that_is_slower_once_loses_its_lead():
@@ -102,14 +128,16 @@ def test_what_never_arrives_is_behind_what_does():
     }
     assert set(outcomes("M.order", never["gd"]).values()) == {"HOLDS"}
     assert set(outcomes("M.order", never["nesterov"]).values()) == {"FAILS"}
-    assert all(math.isnan(s.value) and s.reason == "not reached" for s in BY_KEY["M.speedup"].samples(never["gd"]))
+    assert all(
+        math.isnan(s.value) and s.reason == "not reached" for s in BY_KEY["M.speedup"].samples(RunTable(never["gd"]))
+    )
 
 
 def test_the_speedup_is_counted_for_a_fourfold_condition_number():
     table = planted(True)
     plain = pc.equal(table["dynamics"], "gd")
     faster = changed(table, "steps_to_reach", lambda steps: steps**1.5, plain)
-    (sample, *_) = BY_KEY["M.speedup"].samples(faster)
+    (sample, *_) = BY_KEY["M.speedup"].samples(RunTable(faster))
     assert sample.value == pytest.approx(4)
 
 
@@ -135,7 +163,7 @@ def test_widths_are_ordered_whatever_is_written():
 def test_a_descent_reports_what_it_showed():
     rows = list(descend_and_compare(seed=0, optimizer="nesterov", **SHAPE))
     assert [row["snapshot"] for row in rows] == list(range(len(rows)))
-    assert rows[0]["residual"] == rows[0]["twin_residual"] == 1
+    assert (rows[0]["residual"], rows[0]["twin_residual"]) == pytest.approx((1, 1), rel=1e-12)
     assert rows[0]["moved_by_now"] == 0
     last = rows[-1]
     assert last["residual"] < 1e-9 < rows[-2]["residual"]
@@ -194,10 +222,10 @@ def test_a_run_that_failed_gives_its_reason_and_no_point():
         for condition in (4.0, 9.0, 16.0)
     ]
     table = to_table([row for spec in specs for row in run(spec)])
-    (sample,) = BY_KEY["M.gd-slope"].samples(table)
+    (sample,) = BY_KEY["M.gd-slope"].samples(RunTable(table))
     assert math.isnan(sample.value)
     assert "unknown network 'other'" in sample.reason
-    figures(table)
+    figures(RunTable(table))
 
 
 def test_measurements_are_means_over_independent_networks():
@@ -223,7 +251,7 @@ def test_weights_of_different_seeds_and_draws_differ():
 
 
 def test_figures_show_the_first_seed_beside_its_twin_and_every_network():
-    residuals, rates, resnets, methods, gram, twin = figures(planted(True))
+    residuals, rates, resnets, methods, gram, twin = figures(RunTable(planted(True)))
     assert [curve.label for curve in residuals.curves][:2] == ["gradient descent", "gradient descent, linearised"]
     assert sum(curve.dashed for curve in rates.curves) == 2
     assert len(rates.curves) == 2 * 3 + 1 + 2
@@ -236,10 +264,8 @@ def test_figures_show_the_first_seed_beside_its_twin_and_every_network():
     assert len(twin.curves) == 4
 
 
-def test_families_are_in_the_order_of_depth_and_method():
-    found = families(planted(True), RATES)
-    assert [family.condition for family in found][:: len(found) - 1] == [
-        "deep linear, L = 3, m = 512",
-        "deep linear, L = 6, m = 512",
-    ]
-    assert list(found[0].runs) == ["gd", "heavy_ball", "polyak", "nesterov", "lessard"]
+def test_points_of_a_family_are_in_the_order_of_the_condition_number():
+    found = families(RunTable(planted(True)).runs(RATES), described)
+    assert {condition for condition, _ in found} == {"deep linear, L = 3, m = 512", "deep linear, L = 6, m = 512"}
+    for family in found.values():
+        assert points(family, "nesterov", "data_condition").ravel().tolist() == [4.0, 16.0, 64.0, 256.0]

@@ -10,9 +10,9 @@ from ansatzlab.data.dataset import Dataset
 from ansatzlab.data.registry import load
 from ansatzlab.errors import DivergedError, InputError, UnknownNameError
 from ansatzlab.laws.liu2022nesterov.descent import WINDOW, contraction, descend, steps_to
-from ansatzlab.laws.liu2022nesterov.jacobian_gram import Extremes, extremes
+from ansatzlab.laws.liu2022nesterov.jacobian_gram import Extremes, extremes, jacobian_gram
 from ansatzlab.laws.liu2022nesterov.network import build, deep_linear, from_model, resnet
-from ansatzlab.laws.liu2022nesterov.presets import Tuning, tune
+from ansatzlab.laws.liu2022nesterov.presets import Tuning, stability_limit, tune
 from ansatzlab.laws.liu2022nesterov.problem import Problem, directions, log_spaced, principal
 from ansatzlab.laws.liu2022nesterov.system import LOOKS, follow
 from ansatzlab.models.deep_linear import DeepLinear
@@ -21,6 +21,7 @@ from ansatzlab.training.schedule import log_spaced_steps
 
 ENDS = Extremes(largest=2.0, smallest=0.02)
 PROBLEM = Problem.of(log_spaced(seed=0, condition=9.0))
+NETWORK = deep_linear(PROBLEM, depth=2, width=30, seed=0)
 
 
 def test_the_synthetic_data_have_their_spectrum_and_a_teacher():
@@ -92,6 +93,19 @@ def test_rank_and_floor_are_those_of_the_data():
         (lambda: tune("nesterov", ENDS, momentum=1.0), r"momentum 1.0 for nesterov; wanted a number in \[0, 1\)"),
         (lambda: tune("nesterov", ENDS, momentum=-0.1), "got momentum -0.1"),
         (lambda: tune("gd", ENDS, momentum=0.5), "wanted no momentum"),
+        (lambda: Tuning("gd", 0.5, 0.9, math.nan), "got momentum 0.9 for gd; wanted no momentum"),
+        (lambda: Tuning("nesterov", 0.5, 1.2, math.nan), r"got momentum 1.2 for nesterov; wanted a number in \[0, 1\)"),
+        (lambda: Tuning("nesterov", 0.5, math.nan, math.nan), "got momentum nan"),
+        (lambda: Tuning("gd", -0.5, 0.0, math.nan), "got learning_rate -0.5 for gd; wanted a positive finite number"),
+        (lambda: Tuning("gd", 0.0, 0.0, math.nan), "got learning_rate 0 "),
+        (lambda: Tuning("gd", math.nan, 0.0, math.nan), "got learning_rate nan"),
+        (lambda: Tuning("gd", math.inf, 0.0, math.nan), "got learning_rate inf"),
+        (lambda: Extremes(1.0, 0.0), "got λ_max = 1 and λ_min = 0; wanted positive finite numbers"),
+        (lambda: Extremes(1.0, 2.0), "λ_max no less than λ_min"),
+        (lambda: Extremes(math.inf, 1.0), "got λ_max = inf"),
+        (lambda: Extremes(1.0, math.nan), "λ_min = nan"),
+        (lambda: follow(NETWORK, steps=-1), "got steps=-1; wanted 0 or more"),
+        (lambda: jacobian_gram(NETWORK, [math.nan * W for W in NETWORK.weights]), "jacobian gram: it is not finite"),
     ],
 )
 def test_what_cannot_be_used_is_refused(make, message):
@@ -113,6 +127,13 @@ def test_an_unknown_method_is_refused_by_name():
         tune("nestrov", ENDS)
 
 
+def test_an_unknown_rule_is_refused_by_name():
+    tuning = Tuning("gd", 0.5, 0.0, math.nan)
+    object.__setattr__(tuning, "rule", "nestrov")  # the types that tests check would refuse it before
+    with pytest.raises(UnknownNameError, match="unknown rule 'nestrov'; did you mean 'nesterov'"):
+        tuning.__post_init__()
+
+
 def test_a_step_above_the_reciprocal_of_the_largest_eigenvalue_is_warned_about():
     with pytest.warns(UserWarning, match="is above 1/λ_max = 0.5"):
         tuning = tune("nesterov", ENDS, learning_rate=0.6)
@@ -124,8 +145,32 @@ def test_a_network_that_fits_at_the_start_is_refused():
     network = resnet(PROBLEM, depth=2, width=8, seed=0)
     outputs = network.outputs(network.weights, PROBLEM.inputs)
     fitted = Problem(PROBLEM.inputs, outputs, PROBLEM.singular_values, 0.0)
-    with pytest.raises(InputError, match="fits its data at the start"):
+    with pytest.raises(InputError, match="the first residual is 0; wanted a positive finite one"):
         follow(resnet(fitted, depth=2, width=8, seed=0))
+
+
+@pytest.mark.parametrize(("rule", "momentum"), [("gd", 0.0), ("heavy_ball", 0.5), ("nesterov", 0.5)])
+def test_a_step_that_diverges_with_the_networks_own_gram_is_refused(rule, momentum):
+    largest = float(torch.linalg.eigvalsh(jacobian_gram(NETWORK))[-1])
+    limit = stability_limit(rule, momentum, largest)
+    with pytest.raises(InputError, match=f"for {rule} with λ_max = .*from which on it diverges"):
+        follow(NETWORK, Tuning(rule, 1.001 * limit, momentum, math.nan))
+    assert len(follow(NETWORK, Tuning(rule, 0.9 * limit, momentum, math.nan), steps=0).sizes) == 1
+
+
+def test_a_tuning_to_a_spectrum_that_is_not_the_networks_is_refused_where_it_diverges():
+    ends = follow(NETWORK, "gd", steps=0).ends
+    with pytest.raises(InputError, match=r"for gd with λ_max = .*from which on it diverges"):
+        follow(NETWORK, "gd", tuned_to=Extremes(0.4 * ends.largest, ends.smallest))
+    assert follow(NETWORK, "gd", tuned_to=Extremes(0.6 * ends.largest, ends.smallest), steps=0).ends == ends
+
+
+def test_a_model_with_weights_that_are_not_finite_is_refused():
+    model = DeepLinear([6, 12, 3])
+    with torch.no_grad():
+        model.layers[0].weight[0, 0] = math.nan
+    with pytest.raises(InputError, match="jacobian gram: it is not finite; wanted finite weights and data"):
+        follow(from_model(PROBLEM, model))
 
 
 def test_a_descent_that_diverges_says_so_and_one_that_runs_out_of_steps_does_not():

@@ -8,6 +8,7 @@ import torch
 from ansatzlab.data.synthetic import low_rank_linear
 from ansatzlab.errors import DivergedError, InputError
 from ansatzlab.laws.judge import judge_claim
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.laws.tansley2025nfa.noise.chapter import CHAPTER
 from ansatzlab.laws.tansley2025nfa.noise.claims import CLAIMS
 from ansatzlab.laws.tansley2025nfa.noise.design import Design, plan
@@ -38,10 +39,10 @@ SMALL = {
 @pytest.mark.parametrize("claim", CLAIMS, ids=[claim.key for claim in CLAIMS])
 def test_every_claim_is_judged_as_planted(claim) -> None:
     for truth, outcome in ((True, "HOLDS"), (False, "FAILS")):
-        findings = judge_claim(claim, CHAPTER.planted(truth))
+        findings = judge_claim(claim, RunTable(CHAPTER.planted(truth)))
         assert {finding.outcome for finding in findings} == {outcome}
         assert all(finding.condition.startswith(("label noise, L = ", "interpolating, L = ")) for finding in findings)
-    assert [f.outcome for f in judge_claim(claim, CHAPTER.planted(True).slice(0, 0))] == ["INCONCLUSIVE"]
+    assert [f.outcome for f in judge_claim(claim, RunTable(CHAPTER.planted(True).slice(0, 0)))] == ["INCONCLUSIVE"]
 
 
 def test_the_plan_has_every_depth_both_data_and_each_point_once() -> None:
@@ -56,17 +57,17 @@ def test_rates_of_which_none_is_half_of_another_give_no_halving() -> None:
     table = CHAPTER.planted(True)
     rates = table["step_size"].to_pylist()
     changed = table.set_column(table.column_names.index("step_size"), "step_size", [[rate**1.3 for rate in rates]])
-    assert all(math.isnan(s.value) and "half" in s.reason for s in halving(changed))
+    assert all(math.isnan(s.value) and "half" in s.reason for s in halving(RunTable(changed)))
 
 
 def test_a_run_that_failed_gives_its_reason_and_no_figure() -> None:
     (spec, *_) = plan(Design(floor_examples=1, seeds=0), "digits")
     rows = run(spec.model_copy(update={"options": {**spec.options, "points": [[50.0, 0.1]], "burn_in": 200.0}}))
     table = to_table(rows)
-    (sample,) = CLAIMS[0].samples(table)
+    (sample,) = CLAIMS[0].samples(RunTable(table))
     assert math.isnan(sample.value)
     assert sample.reason.startswith(("diverged", "failed"))
-    assert CHAPTER.figures(table) == ()
+    assert CHAPTER.figures(RunTable(table)) == ()
 
 
 def test_a_training_reports_the_floor_of_every_point_and_pair() -> None:

@@ -20,7 +20,7 @@ from ansatzlab.laws.figure import Figure, TextTable
 from ansatzlab.laws.judge import Finding, judge, judge_claim, overall
 from ansatzlab.laws.law import Law
 from ansatzlab.laws.radhakrishnan2024nfa.law import LAW as ANSATZ
-from ansatzlab.laws.runs import Row, runs_of
+from ansatzlab.laws.runs import Row, RunTable
 from ansatzlab.linalg.null import haar_orthogonal
 from ansatzlab.linalg.similarity import cosine
 from ansatzlab.measurement.run import measure
@@ -42,7 +42,7 @@ def edited(law: Law, change: Change, **where: object) -> pa.Table:
 
 def verdicts(law: Law, table: pa.Table, key: str) -> list[Finding]:
     (claim,) = (claim for claim in law.claims if claim.key == key)
-    return list(judge_claim(claim, table))
+    return list(judge_claim(claim, RunTable(table)))
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
@@ -52,17 +52,17 @@ def test_the_law_keeps_the_contract(law: Law):
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_a_planted_truth_holds_and_falsehood_fails(law: Law):
-    assert overall(judge(law, law.planted(True))) == "HOLDS"
-    assert overall(judge(law, law.planted(False))) == "FAILS"
+    assert overall(judge(law, RunTable(law.planted(True)))) == "HOLDS"
+    assert overall(judge(law, RunTable(law.planted(False)))) == "FAILS"
 
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_a_failed_run_is_told_and_not_judged(law: Law):
     table = edited(law, lambda _: {"status": "failed", "error": "it broke"}, seed=0)
-    findings = judge(law, table)
+    findings = judge(law, RunTable(table))
     assert all(finding.outcome != "HOLDS" for finding in findings)
     assert any("it broke" in finding.reason for finding in findings)
-    assert law.chapters[0].figures(table)
+    assert law.chapters[0].figures(RunTable(table))
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ def test_kinks_are_a_control_apart():
 def test_the_scale_is_compared_within_a_seed():
     (finding,) = verdicts(ALIGNMENT, ALIGNMENT.planted(True), "C.scale")
     assert finding.value == pytest.approx(0.2)
-    assert finding.condition == "weights × 0.2 against × 1"
+    assert finding.condition == "smallest initial weights against largest"
     alone = to_table([r for r in ALIGNMENT.planted(True).to_pylist() if json.loads(r["spec"])["options"]["scale"] == 1])
     assert [f.outcome for f in verdicts(ALIGNMENT, alone, "C.scale")] == ["INCONCLUSIVE"]
 
 
 def test_figures_hold_the_numbers_of_the_table():
-    scores, mismatches, table = FACT.chapters[0].figures(FACT.planted(True))
+    scores, mismatches, table = FACT.chapters[0].figures(RunTable(FACT.planted(True)))
     assert isinstance(scores, Figure)
     assert scores.curves[0].y == pytest.approx([0.999, 0.999])
     assert isinstance(mismatches, Figure)
@@ -128,7 +128,7 @@ def test_figures_hold_the_numbers_of_the_table():
 
 
 def test_a_curve_takes_the_best_column_in_the_worst_layer():
-    (first, *_) = runs_of(ANSATZ.planted(True), "nfa-trained")
+    (first, *_) = RunTable(ANSATZ.planted(True)).runs("nfa-trained")
     curve = over_steps("a", [first], ["nfa_0.5_cosine", "nfa_1_cosine"])
     assert curve.y == pytest.approx([0.85, 0.95])
     assert described(first) == "relu, adam"
@@ -179,9 +179,9 @@ def test_small_trainings_give_every_column_that_is_read(key: str):
     rows = [row for spec in specs for row in run(spec)]
     assert {row["status"] for row in rows} == {"finished"}
     table = to_table(rows)
-    findings = judge(law, table)
+    findings = judge(law, RunTable(table))
     assert all(finding.seeds == 1 for finding in findings if finding.condition)
-    assert law.chapters[0].figures(table)
+    assert law.chapters[0].figures(RunTable(table))
 
 
 def test_what_is_recorded_is_what_the_network_was_before_and_after():

@@ -1,3 +1,4 @@
+import json
 import math
 import random
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ansatzlab.laws.runs import Row, median_curve, runs_of, spectrum_of
+from ansatzlab.laws.runs import Row, RunTable, median_curve, spectrum_of
 from ansatzlab.linalg.spectrum import ansatz_spectrum
 from ansatzlab.store.schema import BASE_SCHEMA, to_table
 
@@ -41,7 +42,7 @@ def failed(run_id: str, status: str, **values: object) -> list[Row]:
 
 def test_rows_are_sorted_into_runs_layers_and_snapshots() -> None:
     shuffled = random.Random(0).sample(both := rows("a", depth=3) + rows("b", depth=3, seed=1), len(both))
-    first, second = runs_of(to_table(shuffled), "e")
+    first, second = RunTable(to_table(shuffled)).runs("e")
     assert (first.seed, second.seed, first.depth, len(first.layers)) == (0, 1, 3, 3)
     for layer in (1, 2, 3):
         np.testing.assert_array_equal(first.column("x", layer), np.arange(3) + layer / 10)
@@ -50,9 +51,9 @@ def test_rows_are_sorted_into_runs_layers_and_snapshots() -> None:
 
 def test_only_runs_of_the_experiment_are_returned() -> None:
     table = to_table(rows("a") + rows("b", experiment="other"))
-    assert [run.experiment for run in runs_of(table, "other")] == ["other"]
-    assert runs_of(table, "third") == []
-    assert runs_of(BASE_SCHEMA.empty_table(), "e") == []
+    assert [run.experiment for run in RunTable(table).runs("other")] == ["other"]
+    assert RunTable(table).runs("third") == []
+    assert RunTable(BASE_SCHEMA.empty_table()).runs("e") == []
 
 
 def test_runs_are_sorted_by_depth_decay_rate_and_seed() -> None:
@@ -71,26 +72,26 @@ def test_runs_are_sorted_by_depth_decay_rate_and_seed() -> None:
             for row in rows(f"run{index}", 1, depth=depth, weight_decay=decay, learning_rate=rate, seed=seed)
         ]
     )
-    found = [(run.depth, run.weight_decay, run.learning_rate, run.seed) for run in runs_of(table, "e")]
+    found = [(run.depth, run.weight_decay, run.learning_rate, run.seed) for run in RunTable(table).runs("e")]
     assert [tuple(None if number != number else number for number in run) for run in found] == wanted
 
 
 @pytest.mark.parametrize(("decay", "condition"), [(0.0, "L = 2"), (0.02, "L = 2, λ = 0.02"), (1.0, "L = 2, λ = 1")])
 def test_the_condition_names_the_depth_and_the_decay_if_there_is_one(decay: float, condition: str) -> None:
-    (run,) = runs_of(to_table(rows("a", weight_decay=decay)), "e")
+    (run,) = RunTable(to_table(rows("a", weight_decay=decay))).runs("e")
     assert run.condition == condition
 
 
 def test_a_null_in_a_column_is_nan_and_so_is_a_column_that_is_not_there() -> None:
     table = to_table([row | {"x": None if row["layer_index"] == 1 else row["x"]} for row in rows("a")])
-    (run,) = runs_of(table, "e")
+    (run,) = RunTable(table).runs("e")
     assert np.isnan(run.column("x", 1)).all()
     np.testing.assert_array_equal(run.column("x", 2), [0.2, 1.2, 2.2])
     assert np.isnan(run.column("no such column")).all()
 
 
 def test_a_flow_has_no_learning_rate() -> None:
-    flow, descent = runs_of(to_table(rows("a") + rows("b", learning_rate=0.1)), "e")
+    flow, descent = RunTable(to_table(rows("a") + rows("b", learning_rate=0.1))).runs("e")
     assert math.isnan(flow.learning_rate)
     assert descent.learning_rate == 0.1
 
@@ -100,7 +101,7 @@ def test_a_run_that_did_not_finish_says_why_and_keeps_what_it_has(status: str) -
     table = to_table(
         rows("finished") + rows("partial", seed=1, status=status, error="late") + failed("nothing", status, seed=2)
     )
-    finished, partial, nothing = runs_of(table, "e")
+    finished, partial, nothing = RunTable(table).runs("e")
     assert (finished.failure, partial.failure, nothing.failure) == ("", f"{status}: late", f"{status}: at once")
     assert [len(run.layers) for run in (finished, partial, nothing)] == [2, 2, 0]
 
@@ -120,7 +121,7 @@ def test_a_spectrum_survives_the_table() -> None:
         "dimension": float(spectrum.dimension),
         "cut": spectrum.cut,
     }
-    (run,) = runs_of(to_table(rows("a", 1, **columns)), "e")
+    (run,) = RunTable(to_table(rows("a", 1, **columns))).runs("e")
     (again,) = run.spectra(2)
     assert_close(vars(again), vars(spectrum), rtol=0, atol=0)
     for comparator in ("cosine", "pearson", "traceless"):
@@ -139,5 +140,26 @@ def test_a_median_curve_shows_the_spread_over_seeds() -> None:
 def test_the_table_is_left_as_it_was() -> None:
     table = to_table(rows("a"))
     before = pa.table(table.to_pydict(), schema=table.schema)
-    runs_of(table, "e")
+    RunTable(table).runs("e")
     assert table.equals(before)
+
+
+def test_an_experiment_is_read_once() -> None:
+    table = RunTable(to_table(rows("a")))
+    assert table.runs("e")[0] is table.runs("other", "e")[0]
+
+
+def test_runs_that_differ_in_options_are_in_the_order_of_these_as_numbers() -> None:
+    options = [{"name": name, "width": width} for name in ("a", "b") for width in (8, 16, 128)]
+    specs = [json.dumps({"options": each}) for each in reversed(options)]
+    table = to_table([row for index, spec in enumerate(specs) for row in rows(f"run{index}", spec=spec)])
+    assert [run.options for run in RunTable(table).runs("e")] == options
+
+
+def test_numbers_of_the_whole_network_are_in_rows_without_a_layer() -> None:
+    layers = rows("a")
+    whole = [row | {"layer": None, "layer_index": None, "x": 7.0 + row["snapshot"]} for row in layers[::2]]
+    (run,) = RunTable(to_table([*layers, *whole])).runs("e")
+    assert len(run.layers) == 2
+    np.testing.assert_array_equal(run.network("x"), [7.0, 8.0, 9.0])
+    assert run.last("x", 2) == 2.2

@@ -1,11 +1,11 @@
 """What the report draws of the law."""
 
-import pyarrow as pa
-
 from ansatzlab.laws.beaglehole2024alignment.claims import CENTRED, UNCENTRED
 from ansatzlab.laws.beaglehole2024alignment.design import DESCENT
-from ansatzlab.laws.comparison import by_description, over_steps
+from ansatzlab.laws.comparison import described, over_steps
 from ansatzlab.laws.figure import Exhibit, Figure
+from ansatzlab.laws.reading import finished
+from ansatzlab.laws.runs import RunTable
 
 LABELS = {
     "C-NFC": CENTRED,
@@ -14,7 +14,7 @@ LABELS = {
 }
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the table of runs; a figure whose runs are missing is left out.
 
     Args:
@@ -23,7 +23,7 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The figures, one for each scale of the initial weights.
     """
-    groups = by_description(table, (DESCENT,))
+    groups = finished(table, (DESCENT,), described)
     return tuple(
         Figure(
             key=f"alignment-{index}",

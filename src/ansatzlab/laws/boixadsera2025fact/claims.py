@@ -1,14 +1,13 @@
 """What is claimed of FACT, and how it is read from a table of runs."""
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.boixadsera2025fact.design import COUPLED, DECOUPLED
-from ansatzlab.laws.comparison import EXPONENTS, at, beyond, column, each_run, largest, least
-from ansatzlab.laws.law import Claim, Sample, Threshold
+from ansatzlab.laws.comparison import EXPONENTS, at, beyond, column, described, largest, least
+from ansatzlab.laws.law import Claim, Threshold
+from ansatzlab.laws.reading import each_run
 from ansatzlab.laws.runs import Run
 
 COMPARATORS = ("cosine", "pearson")
@@ -80,11 +79,19 @@ def positive_null(run: Run) -> float:
     return least(run, lambda layer: at(run, "fact-psd_cosine_null", layer))
 
 
-def only(
-    samples: Callable[[pa.Table], Sequence[Sample]], keep: Callable[[str], bool]
-) -> Callable[[pa.Table], Sequence[Sample]]:
-    """Return a reader that leaves out the activations that are not to be kept."""
-    return lambda table: [sample for sample in samples(table) if keep(sample.condition.partition(",")[0])]
+def is_nonlinear(run: Run) -> bool:
+    """Whether a network has an activation."""
+    return bool(run.options["activation"] != IDENTITY)
+
+
+def is_kinked(run: Run) -> bool:
+    """Whether its activation has kinks, where a minimum need not be stationary."""
+    return run.options["activation"] in KINKED
+
+
+def is_smooth(run: Run) -> bool:
+    """Whether it has none."""
+    return not is_kinked(run)
 
 
 CLAIMS = (
@@ -93,7 +100,7 @@ CLAIMS = (
         statement="With coupled decay, at the end of training, WᵀW correlates with FACT in every hidden layer.",
         statistic="least cosine and Pearson correlation of WᵀW and F, over hidden layers, end of training",
         threshold=Threshold(low=0.95),
-        samples=each_run((COUPLED,), correlation),
+        samples=each_run(COUPLED, correlation, described),
     ),
     Claim(
         key="F.above-nfa",
@@ -101,7 +108,7 @@ CLAIMS = (
         "network both are exact.)",
         statistic="least lead of FACT's score over the best of the ansatz, over hidden layers and both comparators",
         threshold=Threshold(low=0.0),
-        samples=only(each_run((COUPLED,), lead), lambda activation: activation != IDENTITY),
+        samples=each_run(COUPLED, lead, described, is_nonlinear),
     ),
     Claim(
         key="F.certificate",
@@ -109,7 +116,7 @@ CLAIMS = (
         "moment of any training.",
         statistic="max over time and layers of the difference of the two, over ‖M‖ + the right one",
         threshold=Threshold(high=1e-10),
-        samples=each_run((COUPLED, DECOUPLED), disagreement),
+        samples=each_run((COUPLED, DECOUPLED), disagreement, described),
         role="tautology",
     ),
     Claim(
@@ -117,14 +124,14 @@ CLAIMS = (
         statement="So it vanishes as the penalised loss becomes stationary, where that loss is smooth.",
         statistic="decades by which ‖M − F‖/‖M‖ fell, the layer where it fell least",
         threshold=Threshold(low=4.0),
-        samples=only(each_run((COUPLED,), fall), lambda activation: activation not in KINKED),
+        samples=each_run(COUPLED, fall, described, is_smooth),
     ),
     Claim(
         key="F.kinks",
         statement="The same with ReLU, whose kinks may hold the weights where the loss has no gradient.",
         statistic="decades by which ‖M − F‖/‖M‖ fell, the layer where it fell least",
         threshold=Threshold(low=4.0),
-        samples=only(each_run((COUPLED,), fall), lambda activation: activation in KINKED),
+        samples=each_run(COUPLED, fall, described, is_kinked),
         role="control",
     ),
     Claim(
@@ -132,28 +139,28 @@ CLAIMS = (
         statement="With decoupled decay (AdamW) FACT does not hold.",
         statistic="least ‖M − F‖/‖M‖ over hidden layers, end of training",
         threshold=Threshold(low=0.1),
-        samples=each_run((DECOUPLED,), mismatch),
+        samples=each_run(DECOUPLED, mismatch, described),
     ),
     Claim(
         key="F.decoupled-correlation",
         statement="Nor does WᵀW correlate with it there as it does with coupled decay.",
         statistic="largest cosine or Pearson correlation of WᵀW and F, over hidden layers, end of training",
         threshold=Threshold(high=0.95),
-        samples=each_run((DECOUPLED,), highest),
+        samples=each_run(DECOUPLED, highest, described),
     ),
     Claim(
         key="F.beyond-null",
         statement="With coupled decay its score is beyond what it is when the loss gradients are turned at random.",
         statistic="least (score − null)/sd of the null, over hidden layers, end of training",
         threshold=Threshold(low=3.0),
-        samples=each_run((COUPLED,), beyond_null),
+        samples=each_run(COUPLED, beyond_null, described),
     ),
     Claim(
         key="F.start",
         statement="Before training the score is not high, unlike that of the ansatz.",
         statistic="largest cosine of WᵀW and F, over hidden layers, at the start",
         threshold=Threshold(high=0.5),
-        samples=each_run((COUPLED, DECOUPLED), at_start),
+        samples=each_run((COUPLED, DECOUPLED), at_start, described),
         role="control",
     ),
     Claim(
@@ -161,7 +168,7 @@ CLAIMS = (
         statement="The positive form (F Fᵀ)^½ scores high for any loss gradients: its null belongs beside it.",
         statistic="least null of its cosine, over hidden layers, end of training",
         threshold=Threshold(low=0.5),
-        samples=each_run((COUPLED, DECOUPLED), positive_null),
+        samples=each_run((COUPLED, DECOUPLED), positive_null, described),
         role="control",
     ),
 )

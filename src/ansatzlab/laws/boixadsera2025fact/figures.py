@@ -3,12 +3,12 @@
 from statistics import median
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.boixadsera2025fact.design import COUPLED, DECOUPLED
-from ansatzlab.laws.comparison import at, by_description, over_steps
+from ansatzlab.laws.comparison import at, described, over_steps
 from ansatzlab.laws.figure import Exhibit, Figure, TextTable
-from ansatzlab.laws.runs import Run
+from ansatzlab.laws.reading import finished
+from ansatzlab.laws.runs import Run, RunTable
 
 COLUMNS = {
     "FACT": "fact_cosine",
@@ -30,7 +30,7 @@ COLUMNS = {
 """The columns of the table of rivals: what they are called and where they are."""
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the table of runs; a figure whose runs are missing is left out.
 
     Args:
@@ -39,7 +39,7 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The figures.
     """
-    groups = by_description(table, (COUPLED, DECOUPLED))
+    groups = finished(table, (COUPLED, DECOUPLED), described)
     return (_scores(groups), _mismatches(groups), _rivals(groups)) if groups else ()
 
 

@@ -1,14 +1,14 @@
 """Tables in which every claim of the law is true, or false, by construction: they test the judging."""
 
+from itertools import product
+
 import pyarrow as pa
 
-from ansatzlab.laws.boixadsera2025fact.design import COUPLED, DECOUPLED
-from ansatzlab.laws.comparison import planted_row
+from ansatzlab.laws.boixadsera2025fact.design import COUPLED, Design, plan
+from ansatzlab.laws.planting import planted_table
 from ansatzlab.laws.runs import Row
-from ansatzlab.store.schema import to_table
 
-SEEDS = (0, 1, 2)
-DEPTH = 3
+MOMENTS = tuple(product(range(3), (1, 2, 3)))
 
 
 def planted(truth: bool) -> pa.Table:
@@ -20,42 +20,36 @@ def planted(truth: bool) -> pa.Table:
     Returns:
         The table, with three seeds.
     """
-    runs = [*((COUPLED, name, "adam") for name in ("relu", "gelu", "identity")), (DECOUPLED, "relu", "adamw")]
-    return to_table(
-        [
-            _row(experiment, seed, snapshot, layer, activation, optimizer, truth)
-            for experiment, activation, optimizer in runs
-            for seed in SEEDS
-            for snapshot in range(3)
-            for layer in range(1, DEPTH + 1)
-        ]
+    specs = plan(Design(activations=("relu", "gelu", "identity")), "digits")
+    return planted_table(
+        specs, lambda spec: [_row(spec.experiment, snapshot, layer, truth) for snapshot, layer in MOMENTS]
     )
 
 
-def _row(experiment: str, seed: int, snapshot: int, layer: int, activation: str, optimizer: str, truth: bool) -> Row:
+def _row(experiment: str, snapshot: int, layer: int, truth: bool) -> Row:
     """True: FACT goes to one with coupled decay and not without. False: the other way round."""
     converged = (experiment == COUPLED) == truth
     left = 10.0 ** (-3 * snapshot) if converged else 1.0
     certificate = 5.0 * left
     score = (0.999 if snapshot else 0.0) if converged else 0.4
-    options = {"activation": activation, "optimizer": optimizer, "weight_decay": 0.01}
-    return planted_row(
-        experiment,
-        seed,
-        snapshot,
-        layer,
-        options,
-        depth=DEPTH,
-        loss=0.1,
-        certificate=certificate,
-        explicit=certificate * (1 if truth else 1.01),
-        fact_mismatch=certificate,
-        stationarity=2 * certificate,
-        fact_cosine=score if truth or snapshot else 0.9,
-        fact_pearson=score,
-        fact_cosine_null=0.0 if truth else 0.5,
-        fact_cosine_null_sd=0.05,
-        **{"fact-psd_cosine": 0.9, "fact-psd_cosine_null": 0.8 if truth else 0.1, "fact-psd_cosine_null_sd": 0.02},
-        **{f"nfa_{exponent}_{name}": 0.9 for exponent in ("0.5", "1") for name in ("cosine", "pearson")},
-        **{"nfa-best_cosine": 0.95, "nfa-best_pearson": 0.95, "nfa-best_exponent": 0.6},
-    )
+    row: Row = {
+        "depth": 3,
+        "snapshot": snapshot,
+        "step": 10**snapshot,
+        "layer_index": layer,
+        "certificate": certificate,
+        "explicit": certificate * (1 if truth else 1.01),
+        "fact_mismatch": certificate,
+        "stationarity": 2 * certificate,
+        "fact_cosine": score if truth or snapshot else 0.9,
+        "fact_pearson": score,
+        "fact_cosine_null": 0.0 if truth else 0.5,
+        "fact_cosine_null_sd": 0.05,
+        "fact-psd_cosine": 0.9,
+        "fact-psd_cosine_null": 0.8 if truth else 0.1,
+        "fact-psd_cosine_null_sd": 0.02,
+        "nfa-best_cosine": 0.95,
+        "nfa-best_pearson": 0.95,
+        "nfa-best_exponent": 0.6,
+    }
+    return row | {f"nfa_{exponent}_{name}": 0.9 for exponent in ("0.5", "1") for name in ("cosine", "pearson")}

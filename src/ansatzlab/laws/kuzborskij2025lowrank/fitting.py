@@ -1,6 +1,6 @@
 """Fitting a network of the user's to two classes, with decay: slow, obvious, by autograd."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -40,7 +40,8 @@ def fit(model: nn.Module, task: Task, descent: Descent, *, tolerance: float = 0.
     Args:
         model: A network without biases, homogeneous in every trained matrix, with one output; it is not changed.
         task: The examples.
-        descent: How; its ``average`` is over the last steps that were taken.
+        descent: How; where the tolerance ends it early, the gradients are averaged over at least ``average`` of the
+            last steps that were taken, and less than twice as many.
         tolerance: Where to stop before all steps are taken: once ``‖∂L/∂θ + 2λθ‖ ≤ tolerance · ‖2λθ‖``. With 0 all
             steps are taken. A ReLU network stays at kinks and need not reach any.
 
@@ -63,7 +64,7 @@ def fit(model: nn.Module, task: Task, descent: Descent, *, tolerance: float = 0.
     fitted = deepcopy(model)
     named = dict(fitted.named_parameters())
     parameters = [named[name] for name in trained]
-    recent: list[tuple[Tensor, ...]] = []
+    sums = _BlockSums(descent)
     steps = 0
     for step in range(descent.steps):
         loss = softplus(-task.labels * evaluate(fitted, task.inputs)).mean()
@@ -78,10 +79,38 @@ def fit(model: nn.Module, task: Task, descent: Descent, *, tolerance: float = 0.
                 break
             for parameter, slope in zip(parameters, slopes, strict=True):
                 parameter.mul_(descent.kept).sub_(slope, alpha=descent.learning_rate)
-        recent = [*recent, slopes][-descent.average :] if descent.average else []
+        sums.add(step, slopes)
         steps += 1
-    means = {name: torch.stack(each).mean(0) for name, each in zip(trained, zip(*recent, strict=True), strict=False)}
-    return Fit(fitted, steps, steps * descent.learning_rate, means or None)
+    means = sums.means()
+    gradients = None if means is None else dict(zip(trained, means, strict=True))
+    return Fit(fitted, steps, steps * descent.learning_rate, gradients)
+
+
+class _BlockSums:
+    """Sums of gradients over blocks of steps, of which the last ends with the descent; two blocks are kept."""
+
+    def __init__(self, descent: Descent) -> None:
+        self._descent = descent
+        self._blocks: list[tuple[int, list[Tensor]]] = []
+
+    def add(self, step: int, slopes: Sequence[Tensor]) -> None:
+        """Add the gradients of a step."""
+        if not self._descent.average:
+            return
+        if not self._blocks or (self._descent.steps - step) % self._descent.average == 0:
+            self._blocks = [*self._blocks[-1:], (0, [torch.zeros_like(slope) for slope in slopes])]
+        count, sums = self._blocks[-1]
+        for total, slope in zip(sums, slopes, strict=True):
+            total += slope
+        self._blocks[-1] = (count + 1, sums)
+
+    def means(self) -> list[Tensor] | None:
+        """Return the averages: over the last block, or the last two where the last one is not full."""
+        if not self._blocks:
+            return None
+        blocks = self._blocks[-1:] if self._blocks[-1][0] >= self._descent.average else self._blocks
+        count = sum(each for each, _ in blocks)
+        return [torch.stack(totals).sum(0) / count for totals in zip(*(sums for _, sums in blocks), strict=True)]
 
 
 def _norm(tensors: list[Tensor]) -> float:

@@ -1,28 +1,26 @@
 """What two networks lose when they are merged by the sum of their weights."""
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ansatzlab.errors import ModelError
 from ansatzlab.laws.kuzborskij2025lowrank.descent import ACTIVATIONS, forward
 from ansatzlab.laws.kuzborskij2025lowrank.likeness import Overlap, overlaps_of, start_cosine
-from ansatzlab.laws.kuzborskij2025lowrank.merging import MergedState, merge, merge_states
-from ansatzlab.laws.kuzborskij2025lowrank.network import Network, evaluate, plain, read_network
+from ansatzlab.laws.kuzborskij2025lowrank.merge_warnings import (
+    input_warnings,
+    network_warnings,
+    start_warnings,
+    task_warnings,
+)
+from ansatzlab.laws.kuzborskij2025lowrank.merging import merge, merge_states
+from ansatzlab.laws.kuzborskij2025lowrank.network import Network, evaluate, naming, plain, read_network, widened
 from ansatzlab.laws.kuzborskij2025lowrank.tasks import Task, coherence
-
-NEARLY_ORTHOGONAL = 0.01
-"""Above this coherence the inputs of two tasks are not called orthogonal."""
-
-ALIKE = 3.0
-"""Directions of two independent starts overlap by more than this many times ``1/√width`` once in 370 times."""
-
-SAME_START = 0.5
-"""Above this cosine off the inputs two first layers are taken to have had one start."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class TaskAccount:
         merged_loss: The same of the merged network.
         own_accuracy: The share of labels that are the sign of the output, of its own network.
         merged_accuracy: Of the merged network.
+        other_accuracy: Of the network that was trained on the other task.
         deviation: The largest ``|f_merged(x) − f_own(x)|``.
         relative_deviation: The same over the largest ``|f_own(x)|``.
         bound: The largest of the bounds on the deviation; nan where none is known (see `deviation_bounds`).
@@ -52,6 +51,7 @@ class TaskAccount:
     merged_loss: float
     own_accuracy: float
     merged_accuracy: float
+    other_accuracy: float
     deviation: float
     relative_deviation: float
     bound: float
@@ -122,8 +122,11 @@ def merge_report(
 
     Raises:
         ModelError: If the networks cannot be merged (see `ansatzlab.laws.kuzborskij2025lowrank.merging.merge`), have
-            biases or more than one output, or are not homogeneous.
+            biases, weights or outputs that are not finite or more than one output, or are not homogeneous.
         InputError: If a name in ``frozen`` is not there.
+
+    Precision:
+        The sums are those of the networks' own dtype; everything else is computed in at least float32.
 
     Cost:
         A few forward passes on both tasks, a singular value decomposition of every hidden layer.
@@ -140,19 +143,29 @@ def merge_report(
     """
     merged = merge(a, b, frozen=frozen)
     state = merge_states(a.state_dict(), b.state_dict())
-    networks = (read_network(a, task_a.inputs), read_network(b, task_b.inputs))
+    (a, task_a), (b, task_b) = _widened(a, task_a), _widened(b, task_b)
+    merged, _ = widened(merged, task_a.inputs)
+    with naming("network A"):
+        one = read_network(a, task_a.inputs)
+    with naming("network B"):
+        other = read_network(b, task_b.inputs)
     alike = coherence(task_a.inputs, task_b.inputs)
-    overlaps = overlaps_of(networks, state.summed)
+    overlaps = overlaps_of((one, other), state.summed)
     with torch.no_grad():
         accounts = (
-            _account(a, merged, task_a, deviation_bounds(*networks, task_a.inputs)),
-            _account(b, merged, task_b, deviation_bounds(*networks[::-1], task_b.inputs)),
+            _account({"A": a, "B": b, "merged": merged}, task_a, deviation_bounds(one, other, task_a.inputs)),
+            _account({"B": b, "A": a, "merged": merged}, task_b, deviation_bounds(other, one, task_b.inputs)),
         )
-    start = start_cosine(*networks, torch.cat([task_a.inputs, task_b.inputs]))
+    start = start_cosine(one, other, torch.cat([task_a.inputs, task_b.inputs]))
     warnings = (
-        *_input_warnings(alike),
-        *_network_warnings(networks[0], state),
-        *_start_warnings(networks[0], state, overlaps, start),
+        *(
+            told
+            for account in accounts
+            for told in task_warnings(account.task, account.own_accuracy, account.other_accuracy)
+        ),
+        *input_warnings(alike),
+        *network_warnings(one, state),
+        *start_warnings(one, state, overlaps, start),
     )
     return MergeReport(alike, accounts, overlaps, start, state.summed, state.kept, warnings)
 
@@ -186,8 +199,14 @@ def deviation_bounds(own: Network, other: Network, inputs: Tensor) -> Float[Tens
     return bounds
 
 
-def _account(own: nn.Module, merged: nn.Module, task: Task, bounds: Tensor) -> TaskAccount:
-    before, after = (evaluate(each, task.inputs) for each in (own, merged))
+def _widened(model: nn.Module, task: Task) -> tuple[nn.Module, Task]:
+    wide, inputs = widened(model, task.inputs)
+    return wide, replace(task, inputs=inputs)
+
+
+def _account(networks: Mapping[str, nn.Module], task: Task, bounds: Tensor) -> TaskAccount:
+    """Return what merging does to a task, given its own network, the other and the merged one by their names."""
+    before, others, after = (_outputs(name, model, task) for name, model in networks.items())
     margins, new = task.labels * before, task.labels * after
     moved = (after - before).abs()
     shares = torch.where(moved > 0, moved / bounds, moved)
@@ -199,6 +218,7 @@ def _account(own: nn.Module, merged: nn.Module, task: Task, bounds: Tensor) -> T
         merged_loss=float(softplus(-new).mean()),
         own_accuracy=float((margins > 0).double().mean()),
         merged_accuracy=float((new > 0).double().mean()),
+        other_accuracy=float((task.labels * others > 0).double().mean()),
         deviation=float(moved.max()),
         relative_deviation=float(moved.max()) / scale if scale else math.nan,
         bound=float(bounds.max()),
@@ -210,39 +230,11 @@ def _account(own: nn.Module, merged: nn.Module, task: Task, bounds: Tensor) -> T
     )
 
 
-def _input_warnings(alike: float) -> list[str]:
-    if alike <= NEARLY_ORTHOGONAL:
-        return []
-    return [
-        f"the inputs of the two tasks are not orthogonal: coherence {alike:.2g}, wanted {NEARLY_ORTHOGONAL:g} or less; "
-        "nothing is promised, and the outputs move about in proportion to it."
-    ]
-
-
-def _network_warnings(network: Network, state: MergedState) -> list[str]:
-    depth, kept = len(network.weights), [name for name in network.weights if name in state.kept]
-    found = []
-    if not network.activation:
-        found.append("the networks are not chains of matrices with ReLU or nothing between them; no bound is known.")
-    elif network.activation != "identity" and (depth != 2 or kept != [list(network.weights)[-1]]):
-        found.append(
-            f"a {network.activation} network of {depth} layers of which {depth - len(kept)} were added: the merging "
-            "results are about one hidden ReLU layer with a shared, fixed readout, and deep linear networks; elsewhere "
-            "cross terms remain that orthogonal inputs do not remove."
-        )
-    return found
-
-
-def _start_warnings(network: Network, state: MergedState, overlaps: Sequence[Overlap], start: float) -> list[str]:
-    if any(name in state.kept for name in network.weights):
-        return []
-    told = [
-        f"hidden directions of {each.layer} overlap by {each.value:.2f} (independent ones: {each.expected:.2f})"
-        for each in overlaps
-        if each.value > ALIKE * each.expected
-    ]
-    if abs(start) > SAME_START:
-        told.append(f"what the first layers keep of their starts has a cosine of {start:.2f} (independent ones: 0)")
-    if not told:
-        return []
-    return [f"{' and '.join(told)}: were both started from the same seed? Then their outputs move more."]
+def _outputs(name: str, model: nn.Module, task: Task) -> Tensor:
+    with naming(f"network {name} on task {task.name}"):
+        outputs = evaluate(model, task.inputs)
+        if not bool(outputs.isfinite().all()):
+            raise ModelError(
+                "got outputs that are not finite; wanted finite ones; its weights or the inputs are too large."
+            )
+    return outputs

@@ -40,8 +40,8 @@ def merge_states(a: Mapping[str, Tensor], b: Mapping[str, Tensor], *, frozen: Co
         The merged weights, tensors of their own.
 
     Raises:
-        ModelError: If names, shapes or dtypes differ, a frozen tensor does, both networks are the same, or a trained
-            tensor is a bias (has fewer than two dimensions) or holds no floating numbers.
+        ModelError: If names, shapes or dtypes differ, a frozen tensor does, both networks are the same, a trained
+            tensor is a bias (has fewer than two dimensions) or holds no floating numbers, or a sum is not finite.
         InputError: If a name in ``frozen`` is not there.
 
     Example:
@@ -73,6 +73,9 @@ def merge_states(a: Mapping[str, Tensor], b: Mapping[str, Tensor], *, frozen: Co
             "the same in both: they break the homogeneity that merging by a sum rests on; train without biases."
         )
     tensors = {name: (a[name] + b[name] if name in summed else a[name]).detach().clone() for name in a}
+    broken = [name for name in summed if not bool(tensors[name].isfinite().all())]
+    if broken:
+        raise ModelError(f"merge: the sums {', '.join(broken)} are not finite; wanted finite weights in both networks.")
     return MergedState(tensors, summed, kept)
 
 
@@ -80,7 +83,8 @@ def merge(a: nn.Module, b: nn.Module, *, frozen: Collection[str] = ()) -> nn.Mod
     """Merge two networks of one architecture.
 
     Definition:
-        See `merge_states`; parameters that do not require gradients count as frozen.
+        See `merge_states`; parameters that do not require gradients count as frozen. Buffers are no weights: they have
+        to be the same in both.
 
     Args:
         a: One network; it is not changed.
@@ -91,7 +95,7 @@ def merge(a: nn.Module, b: nn.Module, *, frozen: Collection[str] = ()) -> nn.Mod
         A copy of the first, with the merged weights.
 
     Raises:
-        ModelError: If their modules differ, or their weights do not go together (see `merge_states`).
+        ModelError: If their modules or buffers differ, or their weights do not go together (see `merge_states`).
         InputError: If a name in ``frozen`` is not there.
 
     Example:
@@ -100,6 +104,7 @@ def merge(a: nn.Module, b: nn.Module, *, frozen: Collection[str] = ()) -> nn.Mod
         >>> torch.testing.assert_close(merge(a, b)(x), a(x) + b(x))
     """
     _refuse_other_modules(a, b)
+    _refuse_other_buffers(a, b)
     untrained = {name for each in (a, b) for name, p in each.named_parameters() if not p.requires_grad}
     merged = deepcopy(a)
     merged.load_state_dict(dict(merge_states(a.state_dict(), b.state_dict(), frozen={*frozen, *untrained}).tensors))
@@ -135,4 +140,18 @@ def _refuse_other_modules(a: nn.Module, b: nn.Module) -> None:
         raise ModelError(
             f"merge: the networks differ in {', '.join(name or 'the whole' for name in names)}: "
             f"{told[0].get(first, 'nothing')} in A, {told[1].get(first, 'nothing')} in B; wanted one architecture."
+        )
+
+
+def _refuse_other_buffers(a: nn.Module, b: nn.Module) -> None:
+    others = dict(b.named_buffers())
+    names = [
+        name
+        for name, buffer in a.named_buffers()
+        if name not in others or not torch.equal(buffer, others[name].to(buffer))
+    ]
+    if names:
+        raise ModelError(
+            f"merge: the buffers {', '.join(names)} differ; wanted the same in both networks: they are not trained, "
+            "and a sum of them belongs to neither."
         )

@@ -1,7 +1,9 @@
 """What the law asks of a network: one output, matrices without biases, homogeneous in each of them."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,6 +21,10 @@ two, which rounding does not see."""
 
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-3}
 """How far outputs that should agree may be from one another, relative to the largest."""
+
+
+DRAWS = 64
+"""How many random draws of weights are tried until one is found at which a network's outputs are not zero."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,24 @@ def evaluate(model: nn.Module, inputs: Tensor, parameters: Mapping[str, Tensor] 
     return outputs.reshape(-1)
 
 
+@contextmanager
+def naming(which: str) -> Iterator[None]:
+    """Say of which of several networks a refusal is."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{which}: {error}") from error
+
+
+def widened(model: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tensor]:
+    """Return a network and inputs in at least float32: themselves, or a copy where a parameter is narrower.
+
+    Singular values are not to be had in half precision, and its sums of squares overflow.
+    """
+    narrow = any(p.is_floating_point() and p.dtype.itemsize < torch.float32.itemsize for p in model.parameters())
+    return (deepcopy(model).float(), inputs.float()) if narrow else (model, inputs)
+
+
 def plain(value: Mapping[str, object]) -> dict[str, object]:
     """Return a record, nested or not, as what JSON can hold: tuples as lists, a number that is not finite as None."""
 
@@ -135,8 +159,9 @@ def read_network(model: nn.Module, inputs: Tensor) -> Network:
         The network's parameters and degrees.
 
     Raises:
-        ModelError: If it has biases or other trained parameters that are no matrices, nothing that is trained, more
-            than one output, outputs that differ from call to call, or is not homogeneous in one of its matrices.
+        ModelError: If it has biases or other trained parameters that are no matrices, nothing that is trained, weights
+            that are not finite, more than one output, outputs that differ from call to call, or is not homogeneous in
+            one of its matrices.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 1, bias=False))
@@ -154,14 +179,12 @@ def read_network(model: nn.Module, inputs: Tensor) -> Network:
             "trained weight matrices and no biases, which break the homogeneity that the law rests on; build the "
             "layers with bias=False."
         )
+    broken = [name for name, parameter in parameters.items() if not bool(parameter.isfinite().all())]
+    if broken:
+        raise ModelError(f"{where}: got weights that are not finite: {', '.join(broken)}; wanted finite ones.")
     probe = inputs / inputs.square().mean().sqrt().clamp_min(torch.finfo(inputs.dtype).tiny)
-    drawn = {**parameters, **_random_like({name: parameters[name] for name in trained})}
     with torch.no_grad():
-        base = evaluate(model, probe, drawn)
-        if not bool(base.any()):
-            raise ModelError(
-                f"{where}: its outputs are zero on all inputs, with random weights too; give other inputs."
-            )
+        drawn, base = _drawn(model, probe, parameters, trained)
         twice = evaluate(model, torch.cat([probe, probe]), drawn).view(2, -1)
         if not float((twice - base).abs().max()) <= _tolerance(base):
             raise ModelError(f"{where}: its outputs differ for the same input; wanted fixed ones; call model.eval().")
@@ -173,8 +196,22 @@ def _tolerance(outputs: Tensor) -> float:
     return TOLERANCES.get(outputs.dtype, 0.05) * float(outputs.abs().max())
 
 
-def _random_like(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    generator = Generator().manual_seed(0)
+def _drawn(
+    model: nn.Module, probe: Tensor, parameters: Mapping[str, Tensor], trained: Sequence[str]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return random weights at which the outputs are not all zero, as a thin ReLU network's are at many, and these."""
+    for seed in range(DRAWS):
+        drawn = {**parameters, **_random_like({name: parameters[name] for name in trained}, seed)}
+        base = evaluate(model, probe, drawn)
+        if bool(base.any()):
+            return drawn, base
+    raise ModelError(
+        f"{type(model).__name__}: its outputs are zero on all inputs, with random weights too; give other inputs."
+    )
+
+
+def _random_like(weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    generator = Generator().manual_seed(seed)
     return {
         name: (torch.randn(weight.shape, generator=generator) * math.prod(weight.shape[1:]) ** -0.5).to(weight)
         for name, weight in weights.items()

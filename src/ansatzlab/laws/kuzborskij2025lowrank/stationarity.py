@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ansatzlab.errors import InputError
-from ansatzlab.laws.kuzborskij2025lowrank.network import Network, evaluate, plain, read_network
+from ansatzlab.laws.kuzborskij2025lowrank.network import Network, evaluate, plain, read_network, widened
 from ansatzlab.laws.kuzborskij2025lowrank.structure import Structure, read_structure
 from ansatzlab.laws.kuzborskij2025lowrank.tasks import check_labels
 
@@ -117,10 +117,11 @@ def stationarity_report(
 
     Raises:
         InputError: If the decay is not positive, a label is neither −1 nor +1, or the gradients do not fit.
-        ModelError: If the network has biases or more than one output, or is not homogeneous.
+        ModelError: If the network has biases, weights that are not finite or more than one output, or is not
+            homogeneous.
 
     Precision:
-        The network's own dtype.
+        The network's own dtype, but at least float32.
 
     Cost:
         One forward and one backward pass on all inputs, and a forward pass for each trained matrix, twice.
@@ -141,6 +142,7 @@ def stationarity_report(
             f"stationarity_report: got decay {decay}; wanted a positive number: without decay nothing is stationary "
             "but at infinity; for norms and stable ranks alone use structure_of."
         )
+    model, inputs = widened(model, inputs)
     labels = check_labels(labels, inputs, "stationarity_report")
     network = read_network(model, inputs)
     margins, at_weights = _margins_and_slopes(model, network, inputs, labels)
@@ -148,7 +150,7 @@ def stationarity_report(
     structure = read_structure(network, inputs, labels * margins)
     pull = float((margins * torch.sigmoid(-margins)).mean())
     theta = torch.cat([network.weights[name].reshape(-1) for name in network.trained])
-    g = torch.cat([slopes[name].reshape(-1) for name in network.trained])
+    g = torch.cat([slopes[name].reshape(-1).to(theta) for name in network.trained])
     size, slope = float(theta.norm()), float(g.norm())
     collapsed = all(
         layer.squared_norm < COLLAPSED**2 * layer.degree * LARGEST_PULL / (2 * decay) for layer in structure.layers

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ansatzlab.laws.kuzborskij2025lowrank.descent import ACTIVATIONS
-from ansatzlab.laws.kuzborskij2025lowrank.network import Network, evaluate, read_network
+from ansatzlab.laws.kuzborskij2025lowrank.network import Network, evaluate, read_network, widened
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Structure:
         neuron_imbalance: Of a chain, the largest ``| ‖row_j W_k‖²/q − ‖column_j W_{k+1}‖² |`` over hidden neurons whose
             both sides are trained, over the largest such side, q the activation's degree; nan without one.
         rank_product: Of a chain, the product of the stable ranks of all its matrices; nan of other networks.
-        rank_bound: Of a chain of degree 1, ``(Π ‖W_k‖ · min_i ‖x_i‖/|f(x_i)|)²``, which the product never exceeds.
+        rank_bound: Of a chain of degree 1, ``(Π ‖W_k‖ · min_i ‖x_i‖/|f(x_i)|)²`` over the inputs with an output,
+            which the product never exceeds.
     """
 
     layers: tuple[LayerStructure, ...]
@@ -71,8 +72,12 @@ def structure_of(model: nn.Module, inputs: Tensor) -> Structure:
         The structure.
 
     Raises:
-        ModelError: If it is another network.
+        ModelError: If it is another network, or has weights that are not finite.
+
+    Precision:
+        The network's own dtype, but at least float32.
     """
+    model, inputs = widened(model, inputs)
     with torch.no_grad():
         return read_structure(read_network(model, inputs), inputs, evaluate(model, inputs))
 
@@ -112,8 +117,11 @@ def _neuron_imbalance(network: Network) -> float:
 
 
 def _rank_bound(network: Network, inputs: Tensor, outputs: Tensor) -> float:
-    """Return ``(Π ‖W_k‖_F · min ‖x‖/|f(x)|)²``: ``|f(x)| ≤ ‖x‖ Π ‖W_k‖_2`` divided by the Frobenius norms, squared."""
+    """Return ``(Π ‖W_k‖_F · min ‖x‖/|f(x)|)²``: ``|f(x)| ≤ ‖x‖ Π ‖W_k‖_2`` divided by the Frobenius norms, squared.
+
+    An input without an output, such as zero, bounds nothing.
+    """
     if not network.activation or ACTIVATIONS[network.activation].degree != 1 or not bool(outputs.any()):
         return math.nan
-    norms = math.prod(float(weight.norm()) for weight in network.matrices)
-    return (norms * float((inputs.norm(dim=1) / outputs.abs()).min())) ** 2
+    norms, seen = math.prod(float(weight.norm()) for weight in network.matrices), outputs != 0
+    return (norms * float((inputs[seen].norm(dim=1) / outputs[seen].abs()).min())) ** 2

@@ -36,7 +36,12 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check the inputs, and bring the labels into the inputs' dtype and one dimension."""
-        if not self.inputs.is_floating_point() or len(self.inputs) == 0 or not bool(self.inputs.isfinite().all()):
+        if (
+            not self.inputs.is_floating_point()
+            or self.inputs.ndim == 0
+            or self.inputs.numel() == 0
+            or not bool(self.inputs.isfinite().all())
+        ):
             raise InputError(
                 f"task {self.name}: got inputs of dtype {self.inputs.dtype} and shape {tuple(self.inputs.shape)}, or "
                 "not all finite; wanted finite floating numbers, at least one example; drop or fill what is not."
@@ -96,7 +101,8 @@ def task_of(dataset: Dataset) -> Task:
     """
     targets, distinct = dataset.targets, sorted(set(dataset.targets.flatten().tolist()))
     one_hot = targets.shape[1] == 2 and distinct == [0.0, 1.0] and bool((targets.sum(1) == 1).all())
-    if not one_hot and (targets.shape[1] != 1 or len(distinct) != 2):
+    both = bool(targets.any(0).all())
+    if not (one_hot and both) and (targets.shape[1] != 1 or len(distinct) != 2):
         raise InputError(
             f"data {dataset.name}: got targets of {targets.shape[1]} columns and {len(distinct)} distinct numbers; "
             "wanted two classes that both occur, written as −1 and +1 or as two integers."
@@ -129,10 +135,29 @@ def read_task(text: str, name: str) -> Task:
             f"DATA {text}: got a {type(made).__name__}; wanted inputs and targets, a pair of arrays or tensors, or a "
             "data set; return them."
         )
-    inputs, targets = (torch.as_tensor(each) for each in made)
-    columns = targets.double().reshape(len(targets), -1) if targets.ndim else targets.double().reshape(1, 1)
+    inputs, targets = (_numbers(each, text) for each in made)
+    if targets.numel() == 0 or targets.ndim == 0 or inputs.ndim == 0:
+        raise InputError(
+            f"DATA {text}: got inputs of shape {tuple(inputs.shape)} and targets of shape {tuple(targets.shape)}; "
+            "wanted one row of inputs and one target for each example."
+        )
+    columns = targets.double().reshape(len(targets), -1)
     labels = task_of(Dataset(text, inputs=torch.zeros_like(columns), targets=columns, description="")).labels
     return Task(name, inputs, labels)
+
+
+def _numbers(made: object, text: str) -> Tensor:
+    """Return what somebody else's code made as a tensor of real numbers."""
+    try:
+        found = torch.as_tensor(made).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"DATA {text}: got a {type(made).__name__} that is no array of numbers ({' '.join(str(error).split())}); "
+            "wanted tensors, NumPy arrays or nested lists of numbers, all rows of one length."
+        ) from error
+    if found.is_complex():
+        raise InputError(f"DATA {text}: got numbers of dtype {found.dtype}; wanted real ones.")
+    return found
 
 
 def coherence(one: Tensor, other: Tensor) -> float:
@@ -140,11 +165,18 @@ def coherence(one: Tensor, other: Tensor) -> float:
 
     Conventions: an input that is zero has cosine 0 with everything.
 
+    Raises:
+        InputError: If the inputs of the tasks are not of one size.
+
     Example:
         >>> round(coherence(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0], [3.0, 4.0]])), 6)
         0.6
     """
     left, right = (normalize(each.reshape(len(each), -1), dim=1) for each in (one, other))
+    if left.shape[1] != right.shape[1]:
+        raise InputError(
+            f"coherence: got inputs of {left.shape[1]} and of {right.shape[1]} numbers; wanted as many in both tasks."
+        )
     return float((left @ right.mT).abs().max())
 
 

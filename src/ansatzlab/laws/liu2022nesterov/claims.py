@@ -2,7 +2,8 @@
 
 from ansatzlab.laws.law import Claim, Threshold
 from ansatzlab.laws.liu2022nesterov import statistics
-from ansatzlab.laws.liu2022nesterov.design import GRAM, LIMIT, NARROW, RATES, REAL, RESNET, TWIN
+from ansatzlab.laws.liu2022nesterov.design import GRAM, LIMIT, NARROW, RATES, REACH, REAL, RESNET, TWIN
+from ansatzlab.laws.reading import each_family, each_run
 
 PLAIN, ACCELERATED = Threshold(-1.05, -0.95), Threshold(-0.62, -0.45)
 SLOPE = "log–log slope of 1 − ρ against κ(H₀), ρ fitted on residuals from 1e-4 to 1e-9 of the first"
@@ -14,6 +15,14 @@ CLAIMS = (
         statistic=f"{SLOPE}, gradient descent",
         threshold=PLAIN,
         samples=statistics.slope("gd", RATES, LIMIT, RESNET),
+    ),
+    Claim(
+        key="M.gd-constant",
+        statement="(1 − ρ) κ of gradient descent is 0.89 to 0.90, as it was first measured.",
+        statistic="(1 − ρ) κ, κ of the data, gradient descent tuned to the limit, the one furthest from 0.895 over κ",
+        threshold=Threshold(0.845, 0.945),
+        samples=statistics.scaled_rate("gd", LIMIT, about=0.895),
+        role="control",
     ),
     Claim(
         key="M.nesterov-slope",
@@ -72,7 +81,7 @@ CLAIMS = (
     ),
     Claim(
         key="M.gram-limit",
-        statement="H₀ of a deep linear network lies C √(L/m) from (L/c) XᵀX ⊗ I.",
+        statement="H₀ of a deep linear network lies C √(L/m) from (L/c) XᵀX ⊗ I in the mean.",
         statistic="C = ‖H₀ − H_∞‖/‖H_∞‖ · √(m/L), spectral norms, mean over networks",
         threshold=Threshold(1.2, 2.6),
         samples=statistics.constant,
@@ -103,12 +112,12 @@ CLAIMS = (
         statement="No layer goes further than O(1), while the norm of the inner ones is m.",
         statistic="largest ‖W_l − W_l(0)‖ over layers and κ, Nesterov's descent",
         threshold=Threshold(high=3),
-        samples=statistics.moved(),
+        samples=statistics.largest(RATES, "moved"),
     ),
     Claim(
         key="M.lazy-growth",
-        statement="That distance does not grow with the width.",
-        statistic="exponent in m of the largest ‖W_l − W_l(0)‖, mean over networks",
+        statement="How far layers go in 6 √κ steps does not grow with the width.",
+        statistic="exponent in m of the largest ‖W_l − W_l(0)‖ after 6 √κ steps, κ = 16, mean over networks",
         threshold=Threshold(-0.25, 0.25),
         samples=statistics.exponent("moved"),
     ),
@@ -117,7 +126,7 @@ CLAIMS = (
         statement="At zero hidden layers a ResNet's H₀ is L (A X)ᵀ(A X) ⊗ B Bᵀ, so that A and B enter κ.",
         statistic="‖H₀ − closed form‖/‖closed form‖, the largest over κ",
         threshold=Threshold(high=1e-12),
-        samples=statistics.gram_error(),
+        samples=statistics.largest(RESNET, "gram_error"),
         role="tautology",
     ),
     Claim(
@@ -125,14 +134,14 @@ CLAIMS = (
         statement="The deeper a ResNet, the less each of its layers moves.",
         statistic="√m ‖W_l‖₂ at the end, the largest of the deepest ResNets over the smallest of the shallowest",
         threshold=Threshold(high=1),
-        samples=statistics.shrinkage,
+        samples=each_family(RESNET, statistics.shrinkage, statistics.by_kind, statistics.by_any("nesterov")),
     ),
     Claim(
         key="M.width",
         statement="Width is needed: of narrow networks fewer are trained to 1e-6 in the same steps.",
         statistic="share of the widest networks that is trained, minus that of the narrowest",
         threshold=Threshold(low=0.125),
-        samples=statistics.gained,
+        samples=each_run(REACH, statistics.gained, statistics.by_depth_and_method),
     ),
     Claim(
         key="M.data-gd",
@@ -153,6 +162,7 @@ CLAIMS = (
         statement="Targets that no linear map fits leave the residual at ‖Y(I − P_X)‖, and the rates are towards it.",
         statistic="|‖U − Y‖/‖Y(I − P_X)‖ − 1| on all examples at the end, the largest over descents",
         threshold=Threshold(high=1e-9),
-        samples=statistics.above_floor(),
+        samples=each_family(REAL, statistics.above_floor, statistics.described),
+        role="tautology",
     ),
 )

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Exhibit, Figure, TextTable
 from ansatzlab.laws.liu2022nesterov.design import GRAM, LIMIT, NARROW, RATES, REAL, RESNET, TWIN
-from ansatzlab.laws.liu2022nesterov.statistics import Family, families, last
-from ansatzlab.laws.runs import Run, median_curve, runs_of
+from ansatzlab.laws.liu2022nesterov.presets import PRESETS
+from ansatzlab.laws.liu2022nesterov.statistics import Family, described, method_of, points
+from ansatzlab.laws.reading import families
+from ansatzlab.laws.runs import Run, RunTable, median_curve
 
 NAMES = {
     "gd": "gradient descent",
@@ -28,7 +29,7 @@ SHOWN = 64.0
 """The largest κ of the data whose residuals are drawn."""
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the table of runs; a figure whose runs are missing is left out.
 
     Args:
@@ -47,19 +48,27 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     if groups := _groups(table, RATES, REAL, RESNET, LIMIT, NARROW):
         drawn.append(_methods(groups))
     for experiment, draw in ((GRAM, _distances), (TWIN, _deviations)):
-        if runs := [run for run in runs_of(table, experiment) if not run.failure]:
+        if runs := [run for run in table.runs(experiment) if not run.failure]:
             drawn.append(draw(runs))
     return tuple(drawn)
 
 
-def _groups(table: pa.Table, *experiments: str) -> dict[str, list[Family]]:
+def _groups(table: RunTable, *experiments: str) -> dict[str, list[Family]]:
     """Return the families by what they have in common but for the seed, without methods of which a run failed."""
     found: dict[str, list[Family]] = {}
-    for family in families(table, *experiments):
-        whole = {method: runs for method, runs in family.runs.items() if not family.failure((method,))}
-        if whole:
-            found.setdefault(family.condition, []).append(Family(family.condition, family.seed, whole))
+    for (condition, _), family in families(table.runs(*experiments), described).items():
+        failed = {method_of(run) for run in family if run.failure}
+        if whole := [run for run in family if method_of(run) not in failed]:
+            found.setdefault(condition, []).append(whole)
     return found
+
+
+def _by(family: Family, method: str) -> list[Run]:
+    return [run for run in family if method_of(run) == method]
+
+
+def _last(run: Run, name: str) -> float:
+    return float(run.network(name)[-1])
 
 
 def _residuals(group: list[Family]) -> Figure:
@@ -67,23 +76,23 @@ def _residuals(group: list[Family]) -> Figure:
     family = group[0]
     curves = []
     for method in DRAWN:
-        runs = family.runs.get(method, [])
+        runs = _by(family, method)
         if not runs:
             continue
-        run = max((run for run in runs if last(run, "data_condition") <= SHOWN), key=_kappa, default=runs[0])
-        steps, residual, twin = run.column("step"), run.column("residual"), run.column("twin_residual")
+        run = max((run for run in runs if _last(run, "data_condition") <= SHOWN), key=_kappa, default=runs[0])
+        steps, residual, twin = run.network("step"), run.network("residual"), run.network("twin_residual")
         known = ~np.isnan(twin)
         curves += [
             _curve(NAMES[method], steps + 1, residual),
             _curve(f"{NAMES[method]}, linearised", steps[known] + 1, twin[known], dashed=True),
         ]
-    shown = max(min(_kappa(run), SHOWN) for runs in family.runs.values() for run in runs)
+    shown = max(min(_kappa(run), SHOWN) for run in family)
     return Figure(
         key="nesterov-residuals",
         title="Descents on one network, and what its linearisation foretells",
-        caption=f"Residual ‖U − Y‖ relative to the start, {family.condition}, κ of the data {shown:g}, seed "
-        f"{family.seed}. Dashed: the same method on the network's linearisation at its start, which covers the curve "
-        "but for Polyak's η, at the edge of stability.",
+        caption=f"Residual ‖U − Y‖ relative to the start, {described(family[0])}, κ of the data {shown:g}, seed "
+        f"{family[0].seed}. Dashed: the same method on the network's linearisation at its start, which covers the "
+        "curve but for Polyak's η, at the edge of stability.",
         x_label="step + 1",
         y_label="relative residual",
         curves=tuple(curves),
@@ -96,11 +105,11 @@ def _rates(key: str, networks: str, groups: dict[str, list[Family]]) -> Figure:
     ends: list[float] = []
     for condition, group in groups.items():
         for method in ("gd", "nesterov"):
-            points = [family.points(method, "condition", "contraction") for family in group if method in family.runs]
-            if not points:
+            found = [points(family, method, "condition", "contraction") for family in group if _by(family, method)]
+            if not found:
                 continue
-            kappas = np.median([each[:, 0] for each in points], axis=0)
-            curves.append(median_curve(f"{NAMES[method]}: {condition}", kappas, [1 - each[:, 1] for each in points]))
+            kappas = np.median([each[:, 0] for each in found], axis=0)
+            curves.append(median_curve(f"{NAMES[method]}: {condition}", kappas, [1 - each[:, 1] for each in found]))
             ends += [float(kappas.min()), float(kappas.max())]
     line = np.geomspace(min(ends), max(ends), 20)
     curves += [_curve("1/κ", line, 1 / line, dashed=True), _curve("1/√κ", line, 1 / np.sqrt(line), dashed=True)]
@@ -118,10 +127,9 @@ def _rates(key: str, networks: str, groups: dict[str, list[Family]]) -> Figure:
 def _methods(groups: dict[str, list[Family]]) -> TextTable:
     rows = []
     for condition, group in groups.items():
-        for method in group[0].runs:
-            for place in range(len(group[0].runs[method])):
-                runs = [family.runs[method][place] for family in group if method in family.runs]
-                rows.append((condition, NAMES[method], *_cells(runs)))
+        for method in PRESETS:
+            alike = zip(*(runs for family in group if (runs := _by(family, method))), strict=True)
+            rows += [(condition, NAMES[method], *_cells(runs)) for runs in alike]
     return TextTable(
         key="nesterov-methods",
         title="Every descent: contraction, steps to 1e-6, distance from the twin",
@@ -135,7 +143,7 @@ def _methods(groups: dict[str, list[Family]]) -> TextTable:
 
 def _cells(runs: Sequence[Run]) -> tuple[str, ...]:
     def cell(name: str, change: float = 0.0) -> str:
-        values = [last(run, name) for run in runs]
+        values = [_last(run, name) for run in runs]
         values = [abs(change - value) for value in values if not math.isnan(value)]
         if not values:
             return "–"
@@ -149,7 +157,7 @@ def _cells(runs: Sequence[Run]) -> tuple[str, ...]:
 def _distances(runs: list[Run]) -> Figure:
     curves = _over_widths(runs, "distance")
     for depth in sorted({run.depth for run in runs}):
-        widths = runs[0].column("width")
+        widths = runs[0].network("width")
         curves.append(_curve(f"1.6 √(L/m), L = {depth}", widths, 1.6 * np.sqrt(depth / widths), dashed=True))
     return Figure(
         key="nesterov-gram",
@@ -179,13 +187,13 @@ def _over_widths(runs: list[Run], name: str, unit: str = "") -> list[Curve]:
     curves = []
     for depth in sorted({run.depth for run in runs}):
         chosen = [run for run in runs if run.depth == depth]
-        values = [run.column(name) / (run.column(unit) if unit else 1.0) for run in chosen]
-        curves.append(median_curve(f"{'‖ΔW‖/‖W‖' if unit else name}, L = {depth}", chosen[0].column("width"), values))
+        values = [run.network(name) / (run.network(unit) if unit else 1.0) for run in chosen]
+        curves.append(median_curve(f"{'‖ΔW‖/‖W‖' if unit else name}, L = {depth}", chosen[0].network("width"), values))
     return curves
 
 
 def _kappa(run: Run) -> float:
-    return last(run, "data_condition")
+    return _last(run, "data_condition")
 
 
 def _curve(label: str, x: np.ndarray, y: np.ndarray, *, dashed: bool = False) -> Curve:

@@ -1,5 +1,6 @@
 """The Gram matrix of a linear network's Jacobian, exact and in the limit of infinite width."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,12 +21,24 @@ class Extremes:
     """The ends of the spectrum that a descent is tuned to.
 
     Attributes:
-        largest: λ_max.
-        smallest: λ_min, on the range.
+        largest: λ_max, finite.
+        smallest: λ_min, on the range; positive.
     """
 
     largest: float
     smallest: float
+
+    def __post_init__(self) -> None:
+        """Refuse what has no condition number.
+
+        Raises:
+            InputError: If λ_min is not positive, or λ_max is less or not finite.
+        """
+        if not 0 < self.smallest <= self.largest < math.inf:
+            raise InputError(
+                f"extremes: got λ_max = {self.largest:g} and λ_min = {self.smallest:g}; wanted positive finite "
+                "numbers, λ_max no less than λ_min; change them."
+            )
 
     @property
     def condition(self) -> float:
@@ -51,13 +64,19 @@ def jacobian_gram(network: LinearNetwork, weights: Sequence[Matrix] | None = Non
     Returns:
         The matrix, ``p = r c``.
 
+    Raises:
+        InputError: If it is not finite.
+
     Cost:
         ``p²`` numbers.
     """
     at = network.weights if weights is None else weights
     states, maps = network.states(at), network.output_maps(at)
     parts = [torch.kron(A @ A.mT, B @ B.mT) for A, B in zip(states[:-1], maps, strict=True)]
-    return torch.stack(parts).sum(0)
+    H = torch.stack(parts).sum(0)
+    if not bool(H.isfinite().all()):
+        raise InputError("jacobian gram: it is not finite; wanted finite weights and data; check them.")
+    return H
 
 
 def limit_gram(problem: Problem, depth: int) -> Float[Tensor, "p p"]:

@@ -5,9 +5,8 @@ import math
 import pyarrow as pa
 
 from ansatzlab.laws.liu2022nesterov.design import DESIGNS, GRAM, TWIN, plan
+from ansatzlab.laws.planting import planted_table
 from ansatzlab.laws.runs import Row
-from ansatzlab.store.schema import to_table
-from ansatzlab.sweeps.run import with_outcome
 from ansatzlab.sweeps.task import TaskSpec
 
 TRUE_RATES = {"gd": (0.9, -1.0), "heavy_ball": (0.9, -0.65), "polyak": (1.9, -0.5), "nesterov": (0.9, -0.52)}
@@ -30,21 +29,19 @@ def planted(truth: bool) -> pa.Table:
     Returns:
         The table, with three seeds.
     """
-    specs = plan(DESIGNS["full"], "digits")
-    return to_table([row for spec in specs for row in with_outcome(spec, _rows(spec, truth), "finished", None, 0.0)])
+    return planted_table(plan(DESIGNS["full"], "digits"), lambda spec: _rows(spec, truth))
 
 
 def _rows(spec: TaskSpec, truth: bool) -> list[Row]:
     widths = spec.options.get("widths")
-    shared = {"layer": "network", "layer_index": 1}
     if isinstance(widths, list):
         return [
-            {**shared, "snapshot": place, "width": width, **_at_width(spec, float(str(width)), truth)}
+            {"snapshot": place, "width": width, **_at_width(spec, float(str(width)), truth)}
             for place, width in enumerate(widths)
         ]
     shares = (1.0, 1e-3, 1e-9)
     rows: list[Row] = [
-        {**shared, "snapshot": place, "step": 10**place, "residual": share, "twin_residual": share}
+        {"snapshot": place, "step": 10**place, "residual": share, "twin_residual": share}
         for place, share in enumerate(shares)
     ]
     rows[-1] |= _summary(spec, truth)

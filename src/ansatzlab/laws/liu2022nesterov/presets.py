@@ -4,12 +4,13 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.laws.liu2022nesterov.jacobian_gram import Extremes
 
 Rule = Literal["gd", "heavy_ball", "nesterov"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,48 @@ class Tuning:
         rule: Gradient descent, heavy ball or Nesterov's: which recursion.
         learning_rate: η.
         momentum: β.
-        contraction: What a residual with the tuned spectrum shrinks by in a step, as long as it is linear.
+        contraction: What a residual with the tuned spectrum shrinks by in a step, as long as it is linear; nan where it
+            is not known.
     """
 
     rule: Rule
     learning_rate: float
     momentum: float
     contraction: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no descent can step by.
+
+        Raises:
+            UnknownNameError: If there is no such rule.
+            InputError: If β is not in [0, 1), or not 0 in gradient descent, or η is not a positive finite number.
+        """
+        if self.rule not in RULES:
+            raise UnknownNameError("rule", self.rule, RULES)
+        if not 0 <= self.momentum < 1 or (self.rule == "gd" and self.momentum):
+            wanted = "no momentum" if self.rule == "gd" else "a number in [0, 1)"
+            raise InputError(f"tuning: got momentum {self.momentum} for {self.rule}; wanted {wanted}; change it.")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(
+                f"tuning: got learning_rate {self.learning_rate:g} for {self.rule}; wanted a positive finite number; "
+                "change it."
+            )
+
+    def refuse_unstable(self, largest: float) -> None:
+        """Refuse a learning rate from which on the recursion diverges (see `stability_limit`).
+
+        Args:
+            largest: λ_max.
+
+        Raises:
+            InputError: If it is one.
+        """
+        limit = stability_limit(self.rule, self.momentum, largest)
+        if not self.learning_rate < limit:
+            raise InputError(
+                f"tuning: got learning_rate {self.learning_rate:g} for {self.rule} with λ_max = {largest:g}; wanted "
+                f"one below {limit:g}, from which on it diverges; lower it."
+            )
 
 
 def gradient_descent(ends: Extremes) -> Tuning:
@@ -90,8 +126,7 @@ def tune(method: str, ends: Extremes, *, learning_rate: float | None = None, mom
 
     Raises:
         UnknownNameError: If there is no such preset.
-        InputError: If β is not in [0, 1), or η is not positive or at least `stability_limit`, where the descent
-            diverges.
+        InputError: If β or η cannot be (see `Tuning`), or η is at least `stability_limit`, where the descent diverges.
 
     Example:
         >>> tune("nesterov", Extremes(largest=4.0, smallest=0.25))
@@ -102,15 +137,9 @@ def tune(method: str, ends: Extremes, *, learning_rate: float | None = None, mom
     preset = PRESETS[method](ends)
     rate = preset.learning_rate if learning_rate is None else learning_rate
     beta = preset.momentum if momentum is None else momentum
-    if not 0 <= beta < 1 or (preset.rule == "gd" and beta):
-        wanted = "no momentum" if preset.rule == "gd" else "a number in [0, 1)"
-        raise InputError(f"tune: got momentum {beta} for {method}; wanted {wanted}; change it.")
-    limit = stability_limit(preset.rule, beta, ends.largest)
-    if not 0 < rate < limit:
-        raise InputError(
-            f"tune: got learning_rate {rate:g} for {method} with λ_max = {ends.largest:g}; wanted a positive number "
-            f"below {limit:g}, from which on it diverges; change it."
-        )
+    contraction = max(spectral_radius(preset.rule, rate, beta, each) for each in (ends.largest, ends.smallest))
+    tuning = Tuning(preset.rule, rate, beta, contraction)
+    tuning.refuse_unstable(ends.largest)
     if method == "nesterov" and rate > (1 + 1e-12) / ends.largest:
         warnings.warn(
             f"tune: the learning rate {rate:g} is above 1/λ_max = {1 / ends.largest:g}, which the rate of nesterov is "
@@ -118,10 +147,7 @@ def tune(method: str, ends: Extremes, *, learning_rate: float | None = None, mom
             UserWarning,
             stacklevel=2,
         )
-    if learning_rate is None and momentum is None:
-        return preset
-    contraction = max(spectral_radius(preset.rule, rate, beta, each) for each in (ends.largest, ends.smallest))
-    return Tuning(preset.rule, rate, beta, contraction)
+    return preset if learning_rate is None and momentum is None else tuning
 
 
 def stability_limit(rule: Rule, momentum: float, largest: float) -> float:

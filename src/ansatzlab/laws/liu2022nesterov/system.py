@@ -1,5 +1,6 @@
 """A linear network on a user's data, descended upon by a tuned method and followed by its linearised twin."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -85,7 +86,8 @@ def follow(
 
     Raises:
         UnknownNameError: If there is no such method.
-        InputError: If H_0 has no finite condition number, the tuning would diverge, or the first residual is zero.
+        InputError: If H_0 has no finite condition number, the tuning would diverge with it, the first residual is zero
+            or not finite, or the steps are negative.
         DivergedError: If the descent diverges all the same.
 
     Cost:
@@ -100,17 +102,22 @@ def follow(
         >>> fast < plain
         True
     """
+    if steps is not None and steps < 0:
+        raise InputError(f"follow: got steps={steps}; wanted 0 or more; change it.")
     eigenvalues, basis = torch.linalg.eigh(jacobian_gram(network))
     ends = extremes(eigenvalues)
     tuning = method if isinstance(method, Tuning) else tune(method, tuned_to or ends)
+    tuning.refuse_unstable(ends.largest)
     start = network.residual(network.weights).reshape(-1) @ basis
-    if not bool(start.any()):
-        raise InputError("follow: the network fits its data at the start; wanted a residual to descend on.")
+    first = float(start.norm())
+    if not 0 < first < math.inf:
+        raise InputError(
+            f"follow: the first residual is {first:g}; wanted a positive finite one to descend on; check the weights."
+        )
     twin = _twin(eigenvalues, start, tuning, until, MOST_STEPS if steps is None else steps)
     most = 2 * len(twin) if steps is None else steps
     looks = set(log_spaced_steps(max(most, 1), LOOKS))
     sizes, deviations, looked_at, moved = [], [], [], []
-    first = float(start.norm())
     for moment, foretold in zip(
         descend(network, tuning, steps=most, until=until), linearised(eigenvalues, start, tuning), strict=False
     ):

@@ -180,7 +180,7 @@ def _means(
         )
         seen = [look(network) for network in networks]
         means = {name: fmean(float(str(each[name])) for each in seen) for name in seen[0]}
-        yield {"snapshot": place, "layer": "network", "layer_index": 1, "width": float(width), **means}
+        yield {"snapshot": place, "width": float(width), **means}
 
 
 def _snapshots(found: Descent) -> Iterator[Row]:
@@ -191,8 +191,6 @@ def _snapshots(found: Descent) -> Iterator[Row]:
             "snapshot": index,
             "step": step,
             "loss": float(found.sizes[step] ** 2 + found.floor**2) / 2,
-            "layer": "network",
-            "layer_index": 1,
             "residual": float(found.sizes[step] / first),
             "twin_residual": float(found.twin[step] / first) if step < len(found.twin) else None,
             "deviation": float(found.deviations[step]),

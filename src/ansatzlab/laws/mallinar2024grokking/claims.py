@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
 
-from ansatzlab.laws.law import Claim, Sample, Threshold
+from ansatzlab.laws.law import Claim, Reader, Threshold
 from ansatzlab.laws.mallinar2024grokking.design import GROKKING, PUBLISHED, PUBLISHED_PRIME
-from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.reading import Absent, Value, at_end, at_start, each_run
+from ansatzlab.laws.runs import Run
 
 MEMORISED = 0.99
 """The share of right answers on the training pairs from which on they count as learnt by heart."""
@@ -24,12 +24,12 @@ Statistic = Callable[[Run], float]
 
 def operation_of(run: Run) -> str:
     """Return the operation that a run learnt."""
-    return str(run.spec["options"]["operation"])
+    return str(run.options["operation"])
 
 
 def prime_of(run: Run) -> int:
     """Return the modulus."""
-    return int(run.spec["options"]["prime"])
+    return int(run.options["prime"])
 
 
 def condition(run: Run) -> str:
@@ -37,24 +37,14 @@ def condition(run: Run) -> str:
     return f"{operation_of(run)}, p = {prime_of(run)}"
 
 
-def end(name: str) -> Statistic:
-    """Return the statistic that is a column at the last snapshot."""
-    return lambda run: float(run.column(name)[-1])
-
-
-def start(name: str) -> Statistic:
-    """Return the statistic that is a column at the first snapshot."""
-    return lambda run: float(run.column(name)[0])
-
-
 def difference(one: Statistic, other: Statistic) -> Statistic:
     """Return the statistic that is one less another."""
     return lambda run: one(run) - other(run)
 
 
-def _above_null(when: Callable[[str], Statistic]) -> Statistic:
+def _above_null(moment: Callable[[str], Statistic]) -> Statistic:
     """Return by how much the off-diagonal correlation lies above its null, at the start or the end."""
-    return difference(when("off_value"), when("off_null"))
+    return difference(moment("off_value"), moment("off_null"))
 
 
 def published(run: Run) -> float:
@@ -62,14 +52,15 @@ def published(run: Run) -> float:
     return PUBLISHED[operation_of(run)] if prime_of(run) == PUBLISHED_PRIME else math.nan
 
 
-def delay(run: Run) -> float:
+def delay(run: Run) -> float | Absent:
     """Return when half of the other pairs are answered right, over when the training pairs are known.
 
-    It is nan if either never happens, or the training pairs are known from the start.
+    There is none if either never happens, or the training pairs are known from the start.
     """
     epochs = run.column("epoch")
     known = when(epochs, run.column("accuracy"), MEMORISED)
-    return when(epochs, run.column("test_accuracy"), HALF) / known if known else math.nan
+    found = when(epochs, run.column("test_accuracy"), HALF) / known if known else math.nan
+    return Absent("not reached within the training") if math.isnan(found) else found
 
 
 def when(epochs: np.ndarray, shares: np.ndarray, level: float) -> float:
@@ -97,30 +88,16 @@ def when(epochs: np.ndarray, shares: np.ndarray, level: float) -> float:
     return float(epochs[before] * (epochs[after] / epochs[before]) ** part)
 
 
-def read(statistic: Statistic) -> Callable[[pa.Table], list[Sample]]:
+def read(statistic: Callable[[Run], Value]) -> Reader:
     """Return the reader of a statistic of every run."""
-
-    def samples(table: pa.Table) -> list[Sample]:
-        return [_sample(run, statistic) for run in runs_of(table, GROKKING)]
-
-    return samples
+    return each_run(GROKKING, statistic, condition)
 
 
-def read_published(statistic: Statistic) -> Callable[[pa.Table], list[Sample]]:
+def read_published(statistic: Statistic) -> Reader:
     """Return the reader of a statistic less the published correlation, of the runs with the published modulus."""
-
-    def samples(table: pa.Table) -> list[Sample]:
-        runs = [run for run in runs_of(table, GROKKING) if prime_of(run) == PUBLISHED_PRIME]
-        return [_sample(run, difference(statistic, published)) for run in runs]
-
-    return samples
-
-
-def _sample(run: Run, statistic: Statistic) -> Sample:
-    if run.failure:
-        return Sample(condition(run), run.seed, math.nan, run.failure)
-    value = statistic(run)
-    return Sample(condition(run), run.seed, value, "not reached within the training" if math.isnan(value) else "")
+    return each_run(
+        GROKKING, difference(statistic, published), condition, keep=lambda run: prime_of(run) == PUBLISHED_PRIME
+    )
 
 
 CLAIMS = (
@@ -129,7 +106,7 @@ CLAIMS = (
         statement="The network comes to answer right on pairs that it never saw.",
         statistic="share of right answers on the other pairs, at the end",
         threshold=Threshold(low=HIGH),
-        samples=read(end("test_accuracy")),
+        samples=read(at_end("test_accuracy")),
     ),
     Claim(
         key="K.late",
@@ -144,14 +121,14 @@ CLAIMS = (
         statement="WᵀW and AGOP^½ of the first layer correlate as much as published, modulo 61.",
         statistic="Pearson's correlation at the end, less the published one",
         threshold=Threshold(-TOLERANCE, TOLERANCE),
-        samples=read_published(end("pearson_value")),
+        samples=read_published(at_end("pearson_value")),
     ),
     Claim(
         key="K.start",
         statement="The untrained network already correlates as much as published.",
         statistic="Pearson's correlation at the start, less the published one",
         threshold=Threshold(low=0.0),
-        samples=read_published(start("pearson_value")),
+        samples=read_published(at_start("pearson_value")),
         role="control",
     ),
     Claim(
@@ -159,7 +136,7 @@ CLAIMS = (
         statement="The trained weights with output gradients turned at random correlate as much as published.",
         statistic="mean of the structural null at the end, less the published correlation",
         threshold=Threshold(low=0.0),
-        samples=read_published(end("pearson_null")),
+        samples=read_published(at_end("pearson_null")),
         role="control",
     ),
     Claim(
@@ -167,7 +144,7 @@ CLAIMS = (
         statement="Training raises the correlation.",
         statistic="Pearson's correlation, end less start",
         threshold=Threshold(low=0.0),
-        samples=read(difference(end("pearson_value"), start("pearson_value"))),
+        samples=read(difference(at_end("pearson_value"), at_start("pearson_value"))),
         role="control",
     ),
     Claim(
@@ -175,7 +152,7 @@ CLAIMS = (
         statement="The trained network fits better than with output gradients turned at random.",
         statistic="distance of the residual from the structural null, in its sd, at the end",
         threshold=Threshold(low=3.0),
-        samples=read(end("pearson_z")),
+        samples=read(at_end("pearson_z")),
         role="control",
     ),
     Claim(
@@ -184,7 +161,7 @@ CLAIMS = (
         "the untrained one is above its own.",
         statistic="off-diagonal correlation less its structural null, end less start",
         threshold=Threshold(low=0.0),
-        samples=read(difference(_above_null(end), _above_null(start))),
+        samples=read(difference(_above_null(at_end), _above_null(at_start))),
         role="control",
     ),
 )

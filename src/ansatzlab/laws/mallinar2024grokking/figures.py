@@ -1,15 +1,14 @@
 """The figures of grokking."""
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Exhibit, Figure, TextTable
-from ansatzlab.laws.mallinar2024grokking.claims import condition, end, operation_of, prime_of, published, start
+from ansatzlab.laws.mallinar2024grokking.claims import condition, operation_of, prime_of, published
 from ansatzlab.laws.mallinar2024grokking.design import GROKKING
-from ansatzlab.laws.runs import Run, median_curve, runs_of
+from ansatzlab.laws.reading import at_end, at_start, finished
+from ansatzlab.laws.runs import Run, RunTable, median_curve
 
 BAND = 3.0
 """How many standard deviations of the null its band is wide."""
@@ -32,7 +31,7 @@ HEADER = (
 )
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw how the networks grok and what their correlations with the AGOP do meanwhile.
 
     Args:
@@ -41,8 +40,7 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         A table, and a figure for each operation and modulus; none where there are no runs.
     """
-    runs = sorted((run for run in runs_of(table, GROKKING) if not run.failure), key=condition)
-    groups = [list(group) for _, group in groupby(runs, key=condition)]
+    groups = list(finished(table, (GROKKING,), condition).values())
     return (_table(groups), *(_figure(group) for group in groups)) if groups else ()
 
 
@@ -68,14 +66,14 @@ def _row(group: Sequence[Run]) -> tuple[str, ...]:
         operation_of(group[0]),
         str(prime_of(group[0])),
         median(published),
-        median(end("pearson_value")),
-        median(start("pearson_value")),
-        median(end("pearson_null")),
-        median(end("pearson_z"), 1),
-        median(end("off_value")),
-        median(start("off_value")),
-        median(end("off_null")),
-        median(end("test_accuracy")),
+        median(at_end("pearson_value")),
+        median(at_start("pearson_value")),
+        median(at_end("pearson_null")),
+        median(at_end("pearson_z"), 1),
+        median(at_end("off_value")),
+        median(at_start("off_value")),
+        median(at_end("off_null")),
+        median(at_end("test_accuracy")),
     )
 
 

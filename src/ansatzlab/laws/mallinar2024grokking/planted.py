@@ -3,8 +3,8 @@
 import pyarrow as pa
 
 from ansatzlab.laws.mallinar2024grokking.design import PUBLISHED, Design, plan
-from ansatzlab.store.schema import to_table
-from ansatzlab.sweeps.run import Rows, with_outcome
+from ansatzlab.laws.planting import planted_table
+from ansatzlab.laws.runs import Row
 from ansatzlab.sweeps.task import TaskSpec
 
 ACCURACIES = ((0.0, 0.02, 0.02), (10.0, 0.995, 0.05), (100.0, 1.0, 1.0))
@@ -20,13 +20,13 @@ def planted(truth: bool) -> pa.Table:
     Returns:
         The table, with three seeds.
     """
-    return to_table([row for spec in plan(Design(), "modular") for row in _run(spec, truth)])
+    return planted_table(plan(Design(), "modular"), lambda spec: _rows(spec, truth))
 
 
-def _run(spec: TaskSpec, truth: bool) -> Rows:
+def _rows(spec: TaskSpec, truth: bool) -> list[Row]:
     """True: it groks and scores 0.02 above what is published. False: 0.1 below, and training lowers the score."""
     base = PUBLISHED[str(spec.options["operation"])] + (0.02 if truth else -0.1)
-    rows: Rows = []
+    rows: list[Row] = []
     for snapshot, (epoch, accuracy, test) in enumerate(ACCURACIES):
         gained = 0.01 * snapshot if truth else -0.01 * snapshot
         rows.append(
@@ -34,8 +34,6 @@ def _run(spec: TaskSpec, truth: bool) -> Rows:
                 "snapshot": snapshot,
                 "step": int(epoch * 58),
                 "flow_time": epoch * 0.058,
-                "loss": 0.1,
-                "layer": "layers.0",
                 "layer_index": 1,
                 "epoch": epoch,
                 "accuracy": accuracy,
@@ -50,4 +48,4 @@ def _run(spec: TaskSpec, truth: bool) -> Rows:
                 "off_null_sd": 0.01,
             }
         )
-    return with_outcome(spec, rows, "finished", None, 0.0)
+    return rows

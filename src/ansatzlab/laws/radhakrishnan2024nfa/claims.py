@@ -1,8 +1,9 @@
 """What is claimed of the ansatz, and how it is read from a table of runs."""
 
-from ansatzlab.laws.comparison import EXPONENTS, at, beyond, column, each_run, least
+from ansatzlab.laws.comparison import EXPONENTS, at, beyond, column, described, least
 from ansatzlab.laws.law import Claim, Threshold
 from ansatzlab.laws.radhakrishnan2024nfa.design import TRAINED
+from ansatzlab.laws.reading import each_run
 from ansatzlab.laws.runs import Run
 
 MOVED = column("c-nfc", "cosine", 1.0)
@@ -46,28 +47,28 @@ CLAIMS = (
         statement="The AGOP tells what was learnt better than the initial weights do.",
         statistic="least cos(M̄, AGOP of W − W₀) − cos(M̄, W₀ᵀW₀) over hidden layers, M̄ = (W − W₀)ᵀ(W − W₀)",
         threshold=Threshold(low=0.0),
-        samples=each_run((TRAINED,), lead_over_initial),
+        samples=each_run(TRAINED, lead_over_initial, described),
     ),
     Claim(
         key="R.above-start",
         statement="Training brings WᵀW and the powers ½ and 1 of the AGOP closer together.",
         statistic="least rise of their cosine over hidden layers and both exponents",
         threshold=Threshold(low=0.0),
-        samples=each_run((TRAINED,), gain),
+        samples=each_run(TRAINED, gain, described),
     ),
     Claim(
         key="R.beyond-null",
         statement="After training they are closer than the same weights with turned output gradients.",
         statistic="least (cosine − null)/sd of the null over hidden layers and both exponents",
         threshold=Threshold(low=3.0),
-        samples=each_run((TRAINED,), beyond_null),
+        samples=each_run(TRAINED, beyond_null, described),
     ),
     Claim(
         key="R.high",
         statement="Plainly reported, the score is high in the paper's convention: power 1, W − W₀, centred and not.",
         statistic="least cosine over hidden layers and both centrings, end of training",
         threshold=Threshold(low=0.8),
-        samples=each_run((TRAINED,), score),
+        samples=each_run(TRAINED, score, described),
         role="control",
     ),
     Claim(
@@ -75,7 +76,7 @@ CLAIMS = (
         statement="In the paper's convention too the score is beyond what turned output gradients give.",
         statistic="least (cosine − null)/sd of the null over hidden layers, W − W₀, power 1",
         threshold=Threshold(low=3.0),
-        samples=each_run((TRAINED,), moved_beyond_null),
+        samples=each_run(TRAINED, moved_beyond_null, described),
         role="control",
     ),
     Claim(
@@ -83,7 +84,7 @@ CLAIMS = (
         statement="Random weights already score high.",
         statistic="least cosine of WᵀW and AGOP^½ over hidden layers, before training",
         threshold=Threshold(low=0.7),
-        samples=each_run((TRAINED,), at_start),
+        samples=each_run(TRAINED, at_start, described),
         role="control",
     ),
 )

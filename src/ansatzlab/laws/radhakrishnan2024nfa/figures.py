@@ -2,13 +2,12 @@
 
 from statistics import median
 
-import pyarrow as pa
-
-from ansatzlab.laws.comparison import at, by_description, hidden, over_steps
+from ansatzlab.laws.comparison import at, described, hidden, over_steps
 from ansatzlab.laws.figure import Exhibit, Figure, TextTable
 from ansatzlab.laws.radhakrishnan2024nfa.claims import MOVED, MOVED_CENTERED, WHOLE
 from ansatzlab.laws.radhakrishnan2024nfa.design import TRAINED
-from ansatzlab.laws.runs import Run
+from ansatzlab.laws.reading import finished
+from ansatzlab.laws.runs import Run, RunTable
 
 COLUMNS = {
     "AGOP^½": (WHOLE[0], True),
@@ -19,7 +18,7 @@ COLUMNS = {
 """Each score: where it is, and whether it exists before training."""
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the table of runs; a figure whose runs are missing is left out.
 
     Args:
@@ -28,7 +27,7 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The figures.
     """
-    groups = by_description(table, (TRAINED,))
+    groups = finished(table, (TRAINED,), described)
     if not groups:
         return ()
     curves = [

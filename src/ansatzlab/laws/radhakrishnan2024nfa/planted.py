@@ -1,14 +1,13 @@
 """Tables in which every claim of the law is true, or false, by construction: they test the judging."""
 
+from itertools import product
+
 import pyarrow as pa
 
-from ansatzlab.laws.comparison import planted_row
+from ansatzlab.laws.planting import planted_table
 from ansatzlab.laws.radhakrishnan2024nfa.claims import MOVED, MOVED_CENTERED, WHOLE
-from ansatzlab.laws.radhakrishnan2024nfa.design import TRAINED
+from ansatzlab.laws.radhakrishnan2024nfa.design import Design, plan
 from ansatzlab.laws.runs import Row
-from ansatzlab.store.schema import to_table
-
-SEEDS = (0, 1, 2)
 
 
 def planted(truth: bool) -> pa.Table:
@@ -20,24 +19,17 @@ def planted(truth: bool) -> pa.Table:
     Returns:
         The table, with three seeds.
     """
-    return to_table(
-        [
-            _row(seed, optimizer, snapshot, layer, truth)
-            for seed in SEEDS
-            for optimizer in ("gd", "adam")
-            for snapshot in range(3)
-            for layer in (1, 2)
-        ]
-    )
+    moments = tuple(product(range(3), (1, 2)))
+    specs = plan(Design(hidden=(48,), scales=(1.0,)), "digits")
+    return planted_table(specs, lambda _: [_row(snapshot, layer, truth) for snapshot, layer in moments])
 
 
-def _row(seed: int, optimizer: str, snapshot: int, layer: int, truth: bool) -> Row:
+def _row(snapshot: int, layer: int, truth: bool) -> Row:
     """True: scores rise far beyond their nulls. False: they fall below them."""
     start, step = (0.75, 0.1) if truth else (0.6, -0.1)
     scores = dict.fromkeys(WHOLE, start + step * snapshot)
     if snapshot:
         scores |= {MOVED: 0.9, MOVED_CENTERED: 0.85} if truth else {MOVED: 0.5, MOVED_CENTERED: 0.4}
     nulls = {f"{name}_null": 0.7 for name in scores} | {f"{name}_null_sd": 0.02 for name in scores}
-    options = {"activation": "relu", "optimizer": optimizer, "scale": 1.0}
     begun = {"initial-gram_cosine": 0.6} if snapshot else {}
-    return planted_row(TRAINED, seed, snapshot, layer, options, depth=2, loss=0.1, **scores, **nulls, **begun)
+    return {"depth": 2, "snapshot": snapshot, "step": 10**snapshot, "layer_index": layer, **scores, **nulls, **begun}

@@ -15,7 +15,8 @@ from ansatzlab.laws.mallinar2024grokking import claims
 from ansatzlab.laws.mallinar2024grokking.design import DESIGNS, GROKKING, PUBLISHED, Design, plan
 from ansatzlab.laws.mallinar2024grokking.law import LAW
 from ansatzlab.laws.mallinar2024grokking.training import LAYER, off_diagonal, train_modular
-from ansatzlab.laws.runs import runs_of
+from ansatzlab.laws.reading import Absent
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.measurement.run import measure
 from ansatzlab.models.init import initialize
 from ansatzlab.models.mlp import MLP
@@ -88,18 +89,18 @@ def test_the_pearson_column_is_the_correlation_of_the_definitions():
 
 
 def test_only_the_published_modulus_is_compared_with_what_is_published():
-    run = runs_of(TRUTH, GROKKING)[0]
+    run = RunTable(TRUTH).runs(GROKKING)[0]
     assert claims.published(run) == PUBLISHED[claims.operation_of(run)]
     other = replace(run, spec={"options": {**run.spec["options"], "prime": 31}})
     assert math.isnan(claims.published(other))
 
 
 def test_the_delay_is_the_ratio_of_two_interpolated_epochs():
-    run = runs_of(TRUTH, GROKKING)[0]
+    run = RunTable(TRUTH).runs(GROKKING)[0]
     # The training pairs are known at epoch 10; the others pass ½ between 5 % at 10 and 100 % at 100.
     assert claims.delay(run) == pytest.approx(10 ** (0.45 / 0.95))
     never = replace(run, layers=(tuple(row | {"accuracy": 0.5} for row in run.layers[0]),))
-    assert math.isnan(claims.delay(never))
+    assert claims.delay(never) == Absent("not reached within the training")
 
 
 @pytest.mark.parametrize(
@@ -118,11 +119,11 @@ def test_a_level_is_reached_on_a_straight_line_in_the_logarithm(shares, level, e
 def test_a_score_above_what_is_published_fails_as_one_below():
     rows = [row | {"pearson_value": row["pearson_value"] + 0.02} for row in TRUTH.to_pylist()]
     claim = next(claim for claim in LAW.claims if claim.key == "K.published")
-    assert {finding.outcome for finding in judge_claim(claim, to_table(rows))} == {"FAILS"}
+    assert {finding.outcome for finding in judge_claim(claim, RunTable(to_table(rows)))} == {"FAILS"}
 
 
 def test_figures_show_each_operation_beside_its_null():
-    table, *figures = LAW.chapters[0].figures(TRUTH)
+    table, *figures = LAW.chapters[0].figures(RunTable(TRUTH))
     assert isinstance(table, TextTable)
     assert [row[0] for row in table.rows] == sorted(PUBLISHED)
     assert all(isinstance(figure, Figure) for figure in figures)

@@ -11,6 +11,7 @@ import pytest
 from ansatzlab.errors import InputError
 from ansatzlab.laws.figure import Figure, TextTable
 from ansatzlab.laws.judge import controls, judge, judge_claim
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.laws.tansley2025nfa.counterexamples.chapter import CHAPTER
 from ansatzlab.laws.tansley2025nfa.counterexamples.claims import CLAIMS, interference_cosine
 from ansatzlab.laws.tansley2025nfa.counterexamples.design import SEARCH, Design, plan
@@ -36,12 +37,12 @@ def changed(key: str, name: str, value: object, **options: object) -> pa.Table:
 
 def outcomes(key: str, table: pa.Table) -> dict[str, str]:
     claim = next(claim for claim in CLAIMS if claim.key == key)
-    return {finding.condition: finding.outcome for finding in judge_claim(claim, table)}
+    return {finding.condition: finding.outcome for finding in judge_claim(claim, RunTable(table))}
 
 
 def test_planted_tables_are_judged_as_planted() -> None:
     assert [finding.outcome for finding in controls(LAW)] == ["HOLDS"] * 3
-    assert {finding.outcome for finding in judge(LAW, TRUTH)} == {"HOLDS"}
+    assert {finding.outcome for finding in judge(LAW, RunTable(TRUTH))} == {"HOLDS"}
 
 
 @pytest.mark.parametrize(
@@ -104,14 +105,14 @@ def test_an_unknown_activation_of_the_search_is_refused_and_only_homogeneous_one
 
 
 def test_the_figures_show_every_network_and_leave_out_what_was_not_run() -> None:
-    table, exponents, reverse = CHAPTER.figures(TRUTH)
+    table, exponents, reverse = CHAPTER.figures(RunTable(TRUTH))
     assert isinstance(table, TextTable)
     assert isinstance(exponents, Figure)
     assert isinstance(reverse, Figure)
     assert all(len(row) == len(table.header) for row in table.rows)
     assert len(table.rows) == 3 + 4 + 7 + 1 + 4
     assert [curve.dashed for curve in reverse.curves] == [False, True, True]
-    assert CHAPTER.figures(TRUTH.slice(0, 0)) == ()
+    assert CHAPTER.figures(RunTable(TRUTH.slice(0, 0))) == ()
 
 
 def test_a_family_s_task_yields_what_the_claims_read() -> None:

@@ -9,7 +9,7 @@ import pytest
 from ansatzlab.errors import UnknownNameError
 from ansatzlab.laws.figure import HeatMap
 from ansatzlab.laws.judge import judge_claim
-from ansatzlab.laws.runs import runs_of
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.laws.tansley2025nfa.grid import claims, theory
 from ansatzlab.laws.tansley2025nfa.grid.chapter import CHAPTER
 from ansatzlab.laws.tansley2025nfa.grid.design import DESIGNS, GRID, OPTIMIZERS, Design, plan
@@ -23,7 +23,7 @@ def planted(optimizer, decay, start="gaussian"):
     """The planted run of seed 0."""
     (run,) = (
         run
-        for run in runs_of(TRUTH, GRID)
+        for run in RunTable(TRUTH).runs(GRID)
         if (theory.optimizer_of(run), run.weight_decay, run.spec["init"]["scheme"], run.seed)
         == (optimizer, decay, start, 0)
     )
@@ -38,7 +38,7 @@ def with_columns(run, **columns):
 def test_the_full_grid_is_what_the_readme_says():
     specs = plan(DESIGNS["full"], "digits")
     assert len(specs) == (6 * 4 - 1) * 5 * 4 * 3 * 2  # adamw without decay is adam
-    assert {theory.optimizer_of(run) for run in runs_of(TRUTH, GRID)} == set(OPTIMIZERS)
+    assert {theory.optimizer_of(run) for run in RunTable(TRUTH).runs(GRID)} == set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize(("field", "what"), [("grid_optimizers", "optimiser"), ("grid_starts", "start")])
@@ -91,7 +91,7 @@ def trained():
     )
     specs = plan(design, "digits")
     rows = [row for name in range(0, len(specs), 2) for row in run_stack(specs[name : name + 2])]
-    return runs_of(to_table(rows), GRID)
+    return RunTable(to_table(rows)).runs(GRID)
 
 
 def test_the_bound_at_a_nearly_stationary_point_is_one(trained):
@@ -116,7 +116,7 @@ def test_a_failed_run_is_not_left_out_in_silence():
     ]
     for key in ("G.holds", "G.fails", "G.silent", "G.moves", "G.coupled"):
         claim = next(claim for claim in CHAPTER.claims if claim.key == key)
-        found = [finding for finding in judge_claim(claim, to_table(broken)) if "boom" in finding.reason]
+        found = [finding for finding in judge_claim(claim, RunTable(to_table(broken))) if "boom" in finding.reason]
         assert {finding.outcome for finding in found} == {"INCONCLUSIVE"}, key
 
 
@@ -125,14 +125,14 @@ def test_a_failed_run_is_not_left_out_in_silence():
 )
 def test_a_network_with_nothing_left_is_left_out(nothing):
     rows = [row | (nothing if row["snapshot"] == 1 else {}) for row in TRUTH.to_pylist()]
-    assert [finding.outcome for claim in CHAPTER.claims for finding in judge_claim(claim, to_table(rows))] == [
-        "INCONCLUSIVE"
-    ] * len(CHAPTER.claims)
-    assert CHAPTER.figures(to_table(rows)) == ()
+    assert [
+        finding.outcome for claim in CHAPTER.claims for finding in judge_claim(claim, RunTable(to_table(rows)))
+    ] == ["INCONCLUSIVE"] * len(CHAPTER.claims)
+    assert CHAPTER.figures(RunTable(to_table(rows))) == ()
 
 
 def test_the_heat_map_has_a_cell_for_each_decay_with_the_prediction_in_it():
-    heat_map = CHAPTER.figures(TRUTH)[0]
+    heat_map = CHAPTER.figures(RunTable(TRUTH))[0]
     assert isinstance(heat_map, HeatMap)
     gaussian = next(panel for panel in heat_map.panels if panel.title == "start: gaussian")
     assert gaussian.columns == ("0", "0.01")
@@ -146,4 +146,4 @@ def test_the_worst_run_of_a_seed_decides():
     reader = claims.read(
         lambda _: True, lambda run: float(run.seed == 2 and run.weight_decay == 0.01), max, claims.by_optimizer
     )
-    assert {(sample.seed, sample.value) for sample in reader(TRUTH)} == {(0, 0.0), (1, 0.0), (2, 1.0)}
+    assert {(sample.seed, sample.value) for sample in reader(RunTable(TRUTH))} == {(0, 0.0), (1, 0.0), (2, 1.0)}

@@ -11,7 +11,8 @@ import pytest
 from ansatzlab.laws.figure import Figure
 from ansatzlab.laws.judge import Finding, judge, judge_claim, overall
 from ansatzlab.laws.law import Sample
-from ansatzlab.laws.runs import Row
+from ansatzlab.laws.reading import each_run
+from ansatzlab.laws.runs import Row, RunTable
 from ansatzlab.laws.tansley2025nfa.law import LAW as WHOLE
 from ansatzlab.laws.tansley2025nfa.linear import statistics
 from ansatzlab.laws.tansley2025nfa.linear.chapter import CHAPTER
@@ -44,6 +45,9 @@ def rows_of(experiment: str) -> list[Row]:
     return [row for row in TRUTH.to_pylist() if row["experiment"] == experiment]
 
 
+MIDDLE_RATE = sorted({row["learning_rate"] for row in rows_of(BALANCED_DESCENT)})[1]
+
+
 def matches(row: Row, where: dict[str, object]) -> bool:
     return all(row[name] == value for name, value in where.items())
 
@@ -65,7 +69,13 @@ def energies(exponent: float, factor: float = 1.0) -> Change:
 
 def findings_of(table: pa.Table, *beginnings: str) -> list[Finding]:
     claims = [claim for claim in LAW.claims if claim.key.startswith(beginnings)]
-    return [finding for claim in claims for finding in judge_claim(claim, table)]
+    return [finding for claim in claims for finding in judge_claim(claim, RunTable(table))]
+
+
+def read(key: str, table: pa.Table) -> Sequence[Sample]:
+    """What the claim with this key reads out of a table."""
+    (claim,) = [claim for claim in LAW.claims if claim.key == key]
+    return claim.samples(RunTable(table))
 
 
 def value_of(samples: Sequence[Sample], condition: str, seed: int = 0) -> float:
@@ -77,21 +87,21 @@ def value_of(samples: Sequence[Sample], condition: str, seed: int = 0) -> float:
 
 
 def test_of_a_planted_truth_every_finding_holds() -> None:
-    findings = judge(LAW, TRUTH)
+    findings = judge(LAW, RunTable(TRUTH))
     assert {finding.claim for finding in findings} == {claim.key for claim in LAW.claims}
     assert {(finding.claim, finding.reason) for finding in findings if finding.outcome != "HOLDS"} == set()
     assert overall(findings) == "HOLDS"
 
 
 def test_of_a_planted_falsehood_every_claim_fails_somewhere() -> None:
-    findings = judge(LAW, FALSEHOOD)
+    findings = judge(LAW, RunTable(FALSEHOOD))
     failed = {finding.claim for finding in findings if finding.outcome == "FAILS"}
     assert {claim.key for claim in LAW.claims} - failed == set()
     assert overall(findings) == "FAILS"
 
 
 def test_of_an_empty_table_every_claim_is_inconclusive() -> None:
-    findings = judge(LAW, TRUTH.slice(0, 0))
+    findings = judge(LAW, RunTable(TRUTH.slice(0, 0)))
     assert [finding.claim for finding in findings] == [claim.key for claim in LAW.claims]
     assert {finding.outcome for finding in findings} == {"INCONCLUSIVE"}
     assert overall(findings) == "INCONCLUSIVE"
@@ -104,7 +114,7 @@ def test_every_claim_belongs_to_one_experiment() -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_speaks_for_its_claims_and_for_no_other(experiment: str) -> None:
-    for finding in judge(LAW, to_table(rows_of(experiment))):
+    for finding in judge(LAW, RunTable(to_table(rows_of(experiment)))):
         own = finding.claim.startswith(EXPERIMENTS[experiment])
         assert finding.outcome == ("HOLDS" if own else "INCONCLUSIVE"), finding.claim
 
@@ -135,7 +145,7 @@ def test_runs_that_stopped_before_their_first_snapshot_are_survived(experiment: 
     first_rows = {row["run_id"]: row | stopped for row in rows_of(experiment)}
     table = to_table(list(first_rows.values()))
     assert {finding.outcome for finding in findings_of(table, *EXPERIMENTS[experiment])} == {"INCONCLUSIVE"}
-    assert CHAPTER.figures(table) == ()
+    assert CHAPTER.figures(RunTable(table)) == ()
 
 
 def test_a_collapsed_network_gives_no_rate_and_is_called_collapsed() -> None:
@@ -187,20 +197,20 @@ def test_a_flat_spectrum_is_not_identifiable_and_does_not_count() -> None:
 
 def test_balanced_error_is_the_worst_moment_of_the_first_layer_with_constant_one() -> None:
     table = edited(BALANCED_FLOW, energies(1 / 3, 1.25), depth=3, snapshot=1, layer_index=1, seed=0)
-    samples = statistics.balanced_error(table)
+    samples = read("A.error", table)
     assert value_of(samples, "L = 3") == pytest.approx(0.2)  # (1.25 − 1)/1.25
     assert value_of(samples, "L = 3", seed=1) < 1e-15
     deeper = edited(BALANCED_FLOW, energies(1 / 3, 1.25), depth=3, layer_index=2)
-    assert value_of(statistics.balanced_error(deeper), "L = 3") < 1e-15
+    assert value_of(read("A.error", deeper), "L = 3") < 1e-15
 
 
 def test_exponent_errors_are_the_worst_moment_of_each_layer() -> None:
     table = edited(BALANCED_FLOW, energies(1 / 3 + 0.01), depth=3, snapshot=0, layer_index=1)
-    assert value_of(statistics.balanced_exponent(table), "L = 3") == pytest.approx(0.01)
-    assert value_of(statistics.hidden_exponents(table), "L = 3, layer 2") < 1e-12
+    assert value_of(read("A.exponent", table), "L = 3") == pytest.approx(0.01)
+    assert value_of(read("A′.layers", table), "L = 3, layer 2") < 1e-12
     table = edited(BALANCED_FLOW, energies(1 / 2 - 0.02), depth=3, snapshot=1, layer_index=2)
-    assert value_of(statistics.hidden_exponents(table), "L = 3, layer 2") == pytest.approx(0.02)
-    conditions = {sample.condition for sample in statistics.hidden_exponents(TRUTH)}
+    assert value_of(read("A′.layers", table), "L = 3, layer 2") == pytest.approx(0.02)
+    conditions = {sample.condition for sample in read("A′.layers", TRUTH)}
     assert conditions == {"L = 3, layer 2", "L = 4, layer 2", "L = 4, layer 3"}
 
 
@@ -211,9 +221,9 @@ def test_the_exponent_of_layer_l_counts_the_layers_above() -> None:
 
 def test_last_layer_residual_does_not_see_the_constant() -> None:
     scaled = edited(BALANCED_FLOW, energies(1.0, 7.0), depth=2, layer_index=2)
-    assert value_of(statistics.last_layer_residual(scaled), "L = 2") < 1e-15
+    assert value_of(read("A′.last", scaled), "L = 2") < 1e-15
     bent = edited(BALANCED_FLOW, energies(1.1), depth=2, snapshot=0, layer_index=2)
-    assert value_of(statistics.last_layer_residual(bent), "L = 2") > 1e-3
+    assert value_of(read("A′.last", bent), "L = 2") > 1e-3
 
 
 def residual_by_definition(row: Row, exponent: float) -> float:
@@ -228,7 +238,7 @@ def end_of(experiment: str, depth: int) -> Row:
 
 def test_wrong_exponents_are_judged_at_the_end_of_deep_enough_flows() -> None:
     table = edited(BALANCED_FLOW, energies(0.9), snapshot=0)  # the start does not matter
-    sizes = statistics.wrong_residual(0.5, 3)(table)
+    sizes = each_run(BALANCED_FLOW, statistics.wrong_residual(0.5), keep=statistics.at_least(3))(RunTable(table))
     assert {sample.condition for sample in sizes} == {"L = 3", "L = 4"}
     for depth in (3, 4):
         wanted = residual_by_definition(end_of(BALANCED_FLOW, depth), 0.5)
@@ -236,13 +246,13 @@ def test_wrong_exponents_are_judged_at_the_end_of_deep_enough_flows() -> None:
 
 
 def test_decades_between_exponents_are_read_above_rounding() -> None:
-    exact = statistics.wrong_decades(1.0, 2)(TRUTH)
+    exact = read("A.not-one", TRUTH)
     wrong = residual_by_definition(end_of(BALANCED_FLOW, 2), 1.0)
     assert value_of(exact, "L = 2") == pytest.approx(math.log10(wrong / statistics.ROUNDING), abs=1.0)
     table = edited(BALANCED_FLOW, energies(0.75), depth=2)
     row = end_of(BALANCED_FLOW, 2) | energies(0.75)(end_of(BALANCED_FLOW, 2))
     ratio = residual_by_definition(row, 1.0) / residual_by_definition(row, 0.5)
-    assert value_of(statistics.wrong_decades(1.0, 2)(table), "L = 2") == pytest.approx(math.log10(ratio))
+    assert value_of(read("A.not-one", table), "L = 2") == pytest.approx(math.log10(ratio))
 
 
 @pytest.mark.parametrize("slope", [0.5, 1.0, 1.37])
@@ -251,13 +261,13 @@ def test_the_drift_slope_is_that_of_the_largest_imbalance(slope: float) -> None:
         BALANCED_DESCENT,
         lambda row: {"imbalance_norm": 3 * row["learning_rate"] ** slope if row["layer_index"] == 1 else 99.0},
     )
-    samples = statistics.drift_slope(table)
+    samples = read("A″.drift", table)
     assert len(samples) == 9
     assert all(sample.value == pytest.approx(slope) for sample in samples)
 
 
 def test_two_step_sizes_give_no_slope() -> None:
-    samples = statistics.drift_slope(without(BALANCED_DESCENT, learning_rate=0.05, seed=0))
+    samples = read("A″.drift", without(BALANCED_DESCENT, learning_rate=MIDDLE_RATE, seed=0))
     assert math.isnan(value_of(samples, "L = 2"))
     assert value_of(samples, "L = 2", seed=1) == pytest.approx(1.0)
 
@@ -269,7 +279,7 @@ def clock(row: Row) -> float:
 def test_the_imbalance_rate_is_that_of_the_pair_furthest_from_one() -> None:
     rates = {1: 0.95, 2: 1.3, 3: 0.8}
     table = edited(DECAY, lambda row: {"imbalance_norm": math.exp(-rates.get(row["layer_index"], 1.0) * clock(row))})
-    samples = statistics.imbalance_rate(table)
+    samples = read("B.imbalance", table)
     for depth, rate in ((2, 0.95), (3, 1.3), (4, 1.3)):
         assert value_of(samples, f"L = {depth}, λ = 0.1") == pytest.approx(rate)
 
@@ -289,9 +299,9 @@ def test_the_rate_and_the_decades_of_the_error_are_those_planted(rate: float) ->
     table = edited(DECAY, planted_error(rate))
     for depth in (2, 3, 4):
         condition = f"L = {depth}, λ = 0.1"
-        assert value_of(statistics.ansatz_rate(table), condition) == pytest.approx(rate, rel=1e-6)
+        assert value_of(read("B.rate", table), condition) == pytest.approx(rate, rel=1e-6)
         decades = rate * 16 / math.log(10)
-        assert value_of(statistics.ansatz_decades(table), condition) == pytest.approx(decades, rel=1e-6)
+        assert value_of(read("B.decades", table), condition) == pytest.approx(decades, rel=1e-6)
 
 
 def test_rates_do_not_see_the_transient_nor_what_follows_the_loss_of_a_rank() -> None:
@@ -304,32 +314,32 @@ def test_rates_do_not_see_the_transient_nor_what_follows_the_loss_of_a_rank() ->
             return energies(0.7)(row)
         return {"eigenvalues": row["eigenvalues"][:2], "energies": [5.0, 5.0], "sums": [0.0, 0.0]}
 
-    samples = statistics.ansatz_rate(edited(DECAY, change))
+    samples = read("B.rate", edited(DECAY, change))
     assert all(sample.value == pytest.approx(1.0, rel=1e-6) for sample in samples)
 
 
 def test_conservation_is_the_worst_moment_of_the_worst_pair() -> None:
     table = edited(NO_DECAY, lambda _: {"imbalance_norm": 0.97}, depth=4, snapshot=1, layer_index=3)
-    assert value_of(statistics.conservation(table), "L = 4") == pytest.approx(0.03)
-    assert value_of(statistics.conservation(table), "L = 3") == 0.0
+    assert value_of(read("B′.conserved", table), "L = 4") == pytest.approx(0.03)
+    assert value_of(read("B′.conserved", table), "L = 3") == 0.0
 
 
 def test_violation_is_the_residual_at_the_end() -> None:
     for depth in (2, 3, 4):
         wanted = residual_by_definition(end_of(NO_DECAY, depth), 1 / depth)
-        assert value_of(statistics.violation(TRUTH), f"L = {depth}") == pytest.approx(wanted)
+        assert value_of(read("B′.violated", TRUTH), f"L = {depth}") == pytest.approx(wanted)
 
 
 def test_what_remains_of_the_weights_is_that_of_the_largest_layer() -> None:
     table = edited(COLLAPSE, lambda _: {"weight_norm": 0.25}, depth=3, snapshot=1, layer_index=2)
-    assert value_of(statistics.collapse(table), "L = 3, λ = 1") == 0.25
-    assert value_of(statistics.collapse(table), "L = 2, λ = 1") == pytest.approx(1e-5)
+    assert value_of(read("B″.collapse", table), "L = 3, λ = 1") == 0.25
+    assert value_of(read("B″.collapse", table), "L = 2, λ = 1") == pytest.approx(1e-5)
 
 
 def test_the_discrete_law_is_judged_by_its_worst_step_and_pair() -> None:
     table = edited(STOCHASTIC, lambda _: {"discrete_balance_error": 1e-3}, depth=4, layer_index=3)
-    assert value_of(statistics.discrete_law(table), "L = 4") == 1e-3
-    assert value_of(statistics.discrete_law(table), "L = 3") == 1e-15
+    assert value_of(read("D.discrete", table), "L = 4, λ = 0.01") == 1e-3
+    assert value_of(read("D.discrete", table), "L = 3, λ = 0.01") == 1e-15
 
 
 # --- figures -----------------------------------------------------------------------------------------------------
@@ -356,28 +366,28 @@ FIGURES_OF |= {BALANCED_DESCENT: {"drift"}, COLLAPSE: set(), STOCHASTIC: set()}
 
 @pytest.mark.parametrize("table", [TRUTH, FALSEHOOD], ids=["truth", "falsehood"])
 def test_planted_tables_are_drawn_completely(table: pa.Table) -> None:
-    assert check_figures(CHAPTER.figures(table)) == ALL_FIGURES
+    assert check_figures(CHAPTER.figures(RunTable(table))) == ALL_FIGURES
 
 
 def test_an_empty_table_has_no_figures() -> None:
-    assert CHAPTER.figures(TRUTH.slice(0, 0)) == ()
+    assert CHAPTER.figures(RunTable(TRUTH.slice(0, 0))) == ()
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize(
     "where",
-    [{"seed": 9}, {"seed": 0}, {"depth": 2}, {"seed": 1, "depth": 4}, {"learning_rate": 0.05, "seed": 0}],
+    [{"seed": 9}, {"seed": 0}, {"depth": 2}, {"seed": 1, "depth": 4}, {"learning_rate": MIDDLE_RATE, "seed": 0}],
     ids=str,
 )
 def test_partial_tables_are_drawn_and_figures_without_runs_left_out(experiment: str, where: dict[str, object]) -> None:
-    assert check_figures(CHAPTER.figures(without(experiment, **where))) == FIGURES_OF[experiment]
+    assert check_figures(CHAPTER.figures(RunTable(without(experiment, **where)))) == FIGURES_OF[experiment]
 
 
 def test_runs_that_diverged_are_not_drawn() -> None:
-    (whole,) = CHAPTER.figures(to_table(rows_of(NO_DECAY)))
+    (whole,) = CHAPTER.figures(RunTable(to_table(rows_of(NO_DECAY))))
     change = {"status": "diverged", "error": "x", "energies": [1e30, 1.0, 1.0]}
     table = edited(NO_DECAY, lambda _: change, seed=0)
-    (drawn,) = CHAPTER.figures(table)
+    (drawn,) = CHAPTER.figures(RunTable(table))
     for curve, complete in zip(drawn.curves, whole.curves, strict=True):
         assert (curve.y, curve.low, curve.high) == (complete.y, complete.low, complete.high), (
             "the other seeds are alike"
@@ -385,14 +395,18 @@ def test_runs_that_diverged_are_not_drawn() -> None:
 
 
 def test_the_exponent_figure_has_its_minimum_at_the_law() -> None:
-    (figure,) = (figure for figure in CHAPTER.figures(to_table(rows_of(BALANCED_FLOW))) if figure.key == "exponent")
+    (figure,) = (
+        figure for figure in CHAPTER.figures(RunTable(to_table(rows_of(BALANCED_FLOW)))) if figure.key == "exponent"
+    )
     for curve in figure.curves:
         depth = int(curve.label.removeprefix("L = "))
         assert curve.x[int(np.argmin(curve.y))] == pytest.approx(1 / depth)
 
 
 def test_the_layers_figure_puts_fits_on_the_diagonal() -> None:
-    (figure,) = (figure for figure in CHAPTER.figures(to_table(rows_of(BALANCED_FLOW))) if figure.key == "layers")
+    (figure,) = (
+        figure for figure in CHAPTER.figures(RunTable(to_table(rows_of(BALANCED_FLOW)))) if figure.key == "layers"
+    )
     fits = figure.curves[0]
     np.testing.assert_allclose(fits.y, fits.x, rtol=1e-9)
     np.testing.assert_allclose(fits.x, [1 / 4, 1 / 3, 1 / 2])

@@ -11,7 +11,7 @@ from ansatzlab.data.dataset import Dataset
 from ansatzlab.errors import InputError, UnknownNameError
 from ansatzlab.laws.figure import HeatMap, TextTable
 from ansatzlab.laws.judge import judge_claim
-from ansatzlab.laws.runs import runs_of
+from ansatzlab.laws.runs import RunTable
 from ansatzlab.laws.tansley2025nfa.nonlinear import claims, design, training
 from ansatzlab.laws.tansley2025nfa.nonlinear.chapter import CHAPTER
 from ansatzlab.laws.tansley2025nfa.nonlinear.design import CONVOLUTIONS, DESIGNS, PERCEPTRON, Design, plan
@@ -31,12 +31,12 @@ TINY = {"data": "digits", "size": 120, "epochs": 2, "batch_size": 30, "snapshots
 
 
 def outcomes(table):
-    return {claim.key: {finding.outcome for finding in judge_claim(claim, table)} for claim in CHAPTER.claims}
+    return {claim.key: {finding.outcome for finding in judge_claim(claim, RunTable(table))} for claim in CHAPTER.claims}
 
 
 def planted_layer(index=1, **end):
     """A hidden layer of a planted run, with other values at its end."""
-    run = runs_of(TRUTH, PERCEPTRON)[0]
+    run = RunTable(TRUTH).runs(PERCEPTRON)[0]
     rows = run.layers[index - 1]
     changed = (*rows[:-1], rows[-1] | end)
     return claims.Layer(replace(run, layers=tuple(changed if r is rows else r for r in run.layers)), index)
@@ -231,7 +231,7 @@ def test_a_layer_is_exposed_by_one_high_score_that_its_own_null_reaches(end, exp
 
 
 def test_last_and_collapsed_layers_say_nothing():
-    run = runs_of(TRUTH, PERCEPTRON)[0]
+    run = RunTable(TRUTH).runs(PERCEPTRON)[0]
     assert [layer.index for layer in claims.hidden(run)] == [1, 2]
     assert planted_layer(weight_norm=1e-4).word == "collapsed"
     assert [layer.index for layer in claims.hidden(planted_layer(weight_norm=1e-4).run)] == [2]
@@ -242,17 +242,17 @@ def test_a_failed_run_is_told_and_gives_no_value():
     lost = rows[0]["run_id"]
     broken = to_table([row | {"status": "failed", "error": "boom"} if row["run_id"] == lost else row for row in rows])
     claim = next(claim for claim in CHAPTER.claims if claim.key == "N.exposed")
-    (finding,) = judge_claim(claim, broken)
+    (finding,) = judge_claim(claim, RunTable(broken))
     assert finding.outcome == "INCONCLUSIVE"
     assert "boom" in finding.reason
 
 
 def test_figures_have_a_row_for_each_layer_and_a_mark_for_each_cell():
-    table, by_depth, *_ = CHAPTER.figures(TRUTH)
+    table, by_depth, *_ = CHAPTER.figures(RunTable(TRUTH))
     assert isinstance(table, TextTable)
     assert len(table.rows) == 3 * (2 * 2 + 1)  # layers × (activations × decays, and the transformer)
     assert all(len(row) == len(table.header) for row in table.rows)
     assert isinstance(by_depth, HeatMap)
     (panel,) = by_depth.panels
     assert (panel.columns, panel.marks) == (("relu", "tanh"), (("✓", "✓"), ("✓", "✓")))
-    assert CHAPTER.figures(TRUTH.slice(0, 0)) == ()
+    assert CHAPTER.figures(RunTable(TRUTH.slice(0, 0))) == ()

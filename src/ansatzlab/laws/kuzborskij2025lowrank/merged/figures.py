@@ -3,7 +3,6 @@
 from statistics import median
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Exhibit, Figure, TextTable
 from ansatzlab.laws.kuzborskij2025lowrank.merged import statistics
@@ -16,8 +15,9 @@ from ansatzlab.laws.kuzborskij2025lowrank.merged.design import (
     UNDECAYED,
 )
 from ansatzlab.laws.kuzborskij2025lowrank.merged.statistics import described, linear_told
-from ansatzlab.laws.kuzborskij2025lowrank.reading import decay_of, groups_of, last, option
-from ansatzlab.laws.runs import Run, median_curve
+from ansatzlab.laws.kuzborskij2025lowrank.reading import decay_of
+from ansatzlab.laws.reading import finished
+from ansatzlab.laws.runs import Run, RunTable, median_curve
 
 STARTS = {LINEAR: "independent starts", TWINS: "same start"}
 
@@ -35,7 +35,7 @@ HEADER = (
 )
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the table of runs; a figure whose runs are missing is left out.
 
     Args:
@@ -45,13 +45,13 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
         The figures.
     """
     drawn: list[Exhibit] = []
-    times = groups_of(table, (ORTHOGONAL, UNDECAYED, MIXED, ALL_LAYERS), _told)
+    times = finished(table, (ORTHOGONAL, UNDECAYED, MIXED, ALL_LAYERS), _told)
     if times:
         drawn.append(_forgetting(times))
-    linear = groups_of(table, (LINEAR, TWINS), lambda run: f"K = {run.depth}, {STARTS[run.experiment]}")
+    linear = finished(table, (LINEAR, TWINS), lambda run: f"K = {run.depth}, {STARTS[run.experiment]}")
     if linear:
         drawn.append(_overlaps(linear))
-    ends = times | groups_of(table, (LINEAR, TWINS), lambda run: f"{linear_told(run)}, {STARTS[run.experiment]}")
+    ends = times | finished(table, (LINEAR, TWINS), lambda run: f"{linear_told(run)}, {STARTS[run.experiment]}")
     return (*drawn, accounts(ends, "merging-accounts", "What merging changed")) if ends else tuple(drawn)
 
 
@@ -88,7 +88,7 @@ def _overlaps(groups: dict[str, list[Run]]) -> Figure:
     curves = []
     widths: list[int] = []
     for label, runs in groups.items():
-        widths = sorted({int(str(option(run, "width"))) for run in runs})
+        widths = sorted({int(str(run.options["width"])) for run in runs})
         seeds = sorted({run.seed for run in runs})
         per_seed = [np.array([_of(runs, seed, width) for width in widths], dtype=float) for seed in seeds]
         curves.append(median_curve(label, widths, per_seed))
@@ -107,7 +107,7 @@ def _overlaps(groups: dict[str, list[Run]]) -> Figure:
 
 
 def _of(runs: list[Run], seed: int, width: int) -> float:
-    found = [last(run, "relative_deviation") for run in runs if run.seed == seed and option(run, "width") == width]
+    found = [run.last("relative_deviation") for run in runs if run.seed == seed and run.options["width"] == width]
     return found[0] if found else float("nan")
 
 
@@ -136,10 +136,10 @@ def accounts(groups: dict[str, list[Run]], key: str, title: str) -> TextTable:
 def _account(runs: list[Run]) -> tuple[str, ...]:
     def worse(name: str, smallest: bool) -> float:
         pick = min if smallest else max
-        return median(pick(last(run, f"{name}_{letter}") for letter in "ab") for run in runs)
+        return median(pick(run.last(f"{name}_{letter}") for letter in "ab") for run in runs)
 
     return (
-        f"{median(last(run, 'coherence') for run in runs):.3f}",
+        f"{median(run.last('coherence') for run in runs):.3f}",
         f"{worse('deviation', False):.3g}",
         f"{worse('bound', False):.3g}",
         f"{worse('least_margin', True):.3g}",

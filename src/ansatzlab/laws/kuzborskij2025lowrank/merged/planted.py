@@ -5,9 +5,8 @@ import math
 import pyarrow as pa
 
 from ansatzlab.laws.kuzborskij2025lowrank.merged.design import ALL_LAYERS, LINEAR, TWINS, UNDECAYED, Design, plan
-from ansatzlab.laws.kuzborskij2025lowrank.reading import planted_rows
+from ansatzlab.laws.planting import planted_table
 from ansatzlab.laws.runs import Row
-from ansatzlab.store.schema import to_table
 from ansatzlab.sweeps.task import TaskSpec
 
 STEPS = (1000, 2000, 3000)
@@ -22,7 +21,7 @@ def planted(truth: bool) -> pa.Table:
     Returns:
         The table, with three seeds.
     """
-    return to_table([row for spec in plan(Design(), "mixed") for row in planted_rows(spec, _rows(spec, truth))])
+    return planted_table(plan(Design(scales=(1.0, 8.0)), "mixed"), lambda spec: _rows(spec, truth))
 
 
 def _rows(spec: TaskSpec, truth: bool) -> list[Row]:
@@ -33,11 +32,13 @@ def _row(spec: TaskSpec, truth: bool, snapshot: int) -> Row:
     """True: deviations fall as κ^t and grow as ε. False: they do neither, and controls are no worse than the rest."""
     deviation = _deviation(spec, truth, snapshot)
     share = 0.5 if truth else 1.5
+    loses = spec.options.get("mixing") == 1 or (spec.experiment == UNDECAYED and spec.options["scale"] != 1)
     row: Row = {
         "snapshot": snapshot,
         "step": STEPS[snapshot],
+        "flow_time": float(STEPS[snapshot]),
         "layer_index": 1,
-        "overlap": 0.1,
+        "overlap": 0.1 if truth else 0.95,
         "strength_ratio": 1.0,
         "coherence": float(str(spec.options.get("mixing", 0.0))),
         "bound_share": share,
@@ -56,7 +57,7 @@ def _row(spec: TaskSpec, truth: bool, snapshot: int) -> Row:
             f"relative_deviation_{letter}": deviation,
             f"bound_{letter}": deviation / share,
             f"least_margin_{letter}": 3.0,
-            f"lost_{letter}": 0.0,
+            f"lost_{letter}": 0.1 if truth and loses else 0.0,
             f"certified_{letter}": 1.0,
         }
     return row

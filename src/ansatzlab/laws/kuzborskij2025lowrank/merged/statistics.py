@@ -1,28 +1,31 @@
 """What each claim reads out of a run, or of the runs of one seed; one statistic each."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.kuzborskij2025lowrank.merged.design import MIXED, ORTHOGONAL
-from ansatzlab.laws.kuzborskij2025lowrank.reading import decay_of, last, option
+from ansatzlab.laws.kuzborskij2025lowrank.reading import decay_of, ratio
 from ansatzlab.laws.law import Sample
-from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.reading import Absent, Value, each_family
+from ansatzlab.laws.runs import Run, RunTable
+
+ROUNDING, FITTED = 1e-13, 3
+"""Outputs that move by a smaller share of their size may be rounded only; a slope is fitted to no fewer moments."""
 
 
 def told(run: Run) -> str:
     """Say how two networks with one hidden layer were trained."""
     decay = f"λ = {decay_of(run):g}" if run.weight_decay else "no decay"
-    scale = f", initial weights × {option(run, 'scale'):g}" if option(run, "scale") != 1 else ""
+    scale = f", initial weights × {run.options['scale']:g}" if run.options["scale"] != 1 else ""
     return f"{decay}{scale}"
 
 
 def linear_told(run: Run) -> str:
     """Say how deep and wide the linear networks were."""
-    return f"linear, K = {run.depth}, width {option(run, 'width')}"
+    return f"linear, K = {run.depth}, width {run.options['width']}"
 
 
 def described(run: Run) -> str:
@@ -32,7 +35,7 @@ def described(run: Run) -> str:
 
 def mixing_of(run: Run) -> float:
     """Return ε."""
-    return float(str(run.spec["options"].get("mixing", 0.0)))
+    return float(str(run.options.get("mixing", 0.0)))
 
 
 def deviations(run: Run) -> np.ndarray:
@@ -46,20 +49,31 @@ def deviation(run: Run) -> float:
     return float(deviations(run)[-1])
 
 
-def slope(run: Run) -> float:
-    """Return the slope of the logarithm of the deviation in steps, over ``log(1 − 2ηλ)``."""
-    fitted = np.polyfit(run.column("step"), np.log(deviations(run)), 1)[0]
+def lost(run: Run) -> float:
+    """Return the largest share of a task's examples whose right answer merging made wrong."""
+    return max(run.last("lost_a"), run.last("lost_b"))
+
+
+def slope(run: Run) -> Value:
+    """Return the slope of the logarithm of the deviation in steps, over ``log(1 − 2ηλ)``, where it is no rounding."""
+    seen = run.column("relative_deviation") > ROUNDING
+    if seen.sum() < FITTED:
+        return Absent(
+            f"only {seen.sum()} of {len(seen)} moments at which outputs move by more than {ROUNDING:g} of their size, "
+            f"wanted {FITTED}: merge more often or train for a shorter time"
+        )
+    fitted = np.polyfit(run.column("step")[seen], np.log(deviations(run)[seen]), 1)[0]
     return float(fitted / math.log(1 - 2 * run.learning_rate * decay_of(run)))
 
 
-def deviation_ratio(one: Run, other: Run) -> float:
+def deviation_ratio(one: Run, other: Run) -> Value:
     """Return how many times as much the second pair's outputs are moved as the first's."""
-    return deviation(other) / deviation(one)
+    return ratio(deviation(other), deviation(one))
 
 
-def relative_ratio(one: Run, other: Run) -> float:
+def relative_ratio(one: Run, other: Run) -> Value:
     """Return the same of the deviations relative to the outputs."""
-    return last(other, "relative_deviation") / last(one, "relative_deviation")
+    return ratio(other.last("relative_deviation"), one.last("relative_deviation"))
 
 
 def bound_share(run: Run) -> float:
@@ -69,13 +83,19 @@ def bound_share(run: Run) -> float:
 
 def foretold_error(run: Run) -> float:
     """Return how far the relative deviation is from what the leading singular vectors foretell."""
-    return last(run, "foretold_error")
+    return run.last("foretold_error")
 
 
 def overlap_error(run: Run) -> float:
     """Return how far the relative deviation is from the overlap of the hidden directions alone."""
-    overlap = last(run, "overlap")
-    return max(abs(last(run, f"relative_deviation_{letter}") - overlap) for letter in "ab")
+    overlap = run.last("overlap")
+    return max(abs(run.last(f"relative_deviation_{letter}") - overlap) for letter in "ab")
+
+
+def overlap_size(run: Run) -> float:
+    """Return the largest overlap of the directions that a hidden layer writes in both networks, times √width."""
+    overlaps = [run.last("overlap", layer) for layer in range(1, len(run.layers) + 1)]
+    return max(overlaps) * math.sqrt(float(str(run.options["width"])))
 
 
 def span_error(run: Run) -> float:
@@ -83,40 +103,18 @@ def span_error(run: Run) -> float:
     return float(np.nanmax(run.column("span_error")))
 
 
-def by_mixing(table: pa.Table) -> dict[int, list[Run] | Sample]:
-    """Return for every seed the runs by ascending ε, from orthogonal tasks on; of a failed run what failed."""
-    found: dict[int, list[Run] | Sample] = {}
-    mixed = runs_of(table, MIXED)
-    scales = {option(run, "scale") for run in mixed}
-    orthogonal = [run for run in runs_of(table, ORTHOGONAL) if option(run, "scale") in scales]
-    for seed in sorted({run.seed for run in mixed}):
-        runs = sorted((run for run in (*orthogonal, *mixed) if run.seed == seed), key=mixing_of)
-        failure = next((run.failure for run in runs if run.failure), "")
-        found[seed] = Sample(told(mixed[0]), seed, math.nan, failure) if failure else runs
-    return found
+def linearity(mixed: Sequence[Run]) -> Value:
+    """Return how the deviation grows between the two smallest ε > 0, over how ε does."""
+    one, other = sorted(mixed, key=mixing_of)[:2]
+    return ratio(deviation(other) * mixing_of(one), deviation(one) * mixing_of(other))
 
 
-def linearity(table: pa.Table) -> list[Sample]:
-    """Read how the deviation grows between the two smallest ε, over how ε does."""
+def growth(table: RunTable) -> Sequence[Sample]:
+    """Read the smallest ratio of the deviations of successive ε, from orthogonal inputs on."""
 
-    def statistic(runs: list[Run]) -> float:
-        one, other = [run for run in runs if mixing_of(run)][:2]
-        return deviation(other) / deviation(one) / (mixing_of(other) / mixing_of(one))
+    def statistic(runs: Sequence[Run]) -> float:
+        moved = [deviation(run) for run in sorted(runs, key=mixing_of)]
+        return min(other / one if one else math.inf for one, other in pairwise(moved))
 
-    return _over_mixings(table, statistic)
-
-
-def growth(table: pa.Table) -> list[Sample]:
-    """Read the smallest ratio of the deviations of successive ε, from 0 on."""
-
-    def statistic(runs: list[Run]) -> float:
-        return min(deviation(other) / deviation(one) for one, other in pairwise(runs))
-
-    return _over_mixings(table, statistic)
-
-
-def _over_mixings(table: pa.Table, statistic: Callable[[list[Run]], float]) -> list[Sample]:
-    return [
-        runs if isinstance(runs, Sample) else Sample(told(runs[0]), seed, statistic(runs))
-        for seed, runs in by_mixing(table).items()
-    ]
+    scales = {run.options["scale"] for run in table.runs(MIXED)}
+    return each_family((ORTHOGONAL, MIXED), statistic, told, lambda run: run.options["scale"] in scales)(table)

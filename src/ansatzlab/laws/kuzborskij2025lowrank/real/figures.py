@@ -1,21 +1,19 @@
 """The chapter's figures."""
 
-import pyarrow as pa
-
 from ansatzlab.laws.figure import Exhibit, Figure
 from ansatzlab.laws.kuzborskij2025lowrank.merged.figures import accounts
 from ansatzlab.laws.kuzborskij2025lowrank.merged.statistics import deviations
-from ansatzlab.laws.kuzborskij2025lowrank.reading import groups_of
 from ansatzlab.laws.kuzborskij2025lowrank.real.claims import classes_of, pairs_of
 from ansatzlab.laws.kuzborskij2025lowrank.real.design import AS_THEY_ARE, DISJOINT, LINEAR, RELU, UNDECAYED
 from ansatzlab.laws.kuzborskij2025lowrank.stationary.figures import ends
 from ansatzlab.laws.kuzborskij2025lowrank.stationary.statistics import told
-from ansatzlab.laws.runs import Run, median_curve
+from ansatzlab.laws.reading import finished
+from ansatzlab.laws.runs import Run, RunTable, median_curve
 
 NAMES = {AS_THEY_ARE: "as they are", DISJOINT: "on disjoint inputs"}
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the table of runs; a figure whose runs are missing is left out.
 
     Args:
@@ -24,8 +22,8 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The figures.
     """
-    merged = groups_of(table, (AS_THEY_ARE, DISJOINT), lambda run: f"{pairs_of(run)}, {NAMES[run.experiment]}")
-    trained = groups_of(table, (LINEAR, RELU, UNDECAYED), lambda run: f"{classes_of(run)}: {told(run)}")
+    merged = finished(table, (AS_THEY_ARE, DISJOINT), lambda run: f"{pairs_of(run)}, {NAMES[run.experiment]}")
+    trained = finished(table, (LINEAR, RELU, UNDECAYED), lambda run: f"{classes_of(run)}: {told(run)}")
     drawn: list[Exhibit] = []
     if merged:
         drawn += [_merged(merged), accounts(merged, "real-accounts", "What merging changed, on real tasks")]

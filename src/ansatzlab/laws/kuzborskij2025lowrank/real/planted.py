@@ -4,10 +4,9 @@ import math
 
 import pyarrow as pa
 
-from ansatzlab.laws.kuzborskij2025lowrank.reading import planted_rows
 from ansatzlab.laws.kuzborskij2025lowrank.real.design import AS_THEY_ARE, DISJOINT, UNDECAYED, Design, plan
+from ansatzlab.laws.planting import planted_table
 from ansatzlab.laws.runs import Row
-from ansatzlab.store.schema import to_table
 from ansatzlab.sweeps.task import TaskSpec
 
 STEPS = (1000, 2000, 3000)
@@ -25,7 +24,7 @@ def planted(truth: bool) -> pa.Table:
     Returns:
         The table, with three seeds.
     """
-    return to_table([row for spec in plan(Design(), "digits") for row in planted_rows(spec, _rows(spec, truth))])
+    return planted_table(plan(Design(), "digits"), lambda spec: _rows(spec, truth))
 
 
 def _rows(spec: TaskSpec, truth: bool) -> list[Row]:
@@ -40,6 +39,7 @@ def _stationary(spec: TaskSpec, truth: bool, snapshot: int, layer: int) -> Row:
     return {
         "snapshot": snapshot,
         "step": STEPS[snapshot],
+        "flow_time": float(STEPS[snapshot]),
         "layer_index": layer,
         "squared_norm": 5.0,
         "stable_rank": rank,
@@ -51,6 +51,8 @@ def _stationary(spec: TaskSpec, truth: bool, snapshot: int, layer: int) -> Row:
         "cosine": 1.0 if truth else 0.9,
         "averaged_cosine": 1.0 if truth else 0.9,
         "residual": 0.1,
+        "collapsed": 0.0,
+        "not_balanced_yet": 0.0,
         "least_margin": 1.0,
         "accuracy": 1.0,
     }
@@ -66,6 +68,7 @@ def _merged(spec: TaskSpec, truth: bool, snapshot: int) -> Row:
         "coherence": 0.0,
         "bound_share": 0.5,
         "foretold_share": 0.5,
+        "relative_deviation": deviation,
     }
     for letter in "ab":
         row |= {

@@ -1,12 +1,12 @@
 """The chapter's figures."""
 
+from collections.abc import Callable
 from statistics import median
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Exhibit, Figure, TextTable
-from ansatzlab.laws.kuzborskij2025lowrank.reading import Statistic, decay_of, groups_of, last
+from ansatzlab.laws.kuzborskij2025lowrank.reading import decay_of
 from ansatzlab.laws.kuzborskij2025lowrank.stationary import statistics
 from ansatzlab.laws.kuzborskij2025lowrank.stationary.design import (
     COLLAPSE,
@@ -18,25 +18,26 @@ from ansatzlab.laws.kuzborskij2025lowrank.stationary.design import (
     UNDECAYED,
 )
 from ansatzlab.laws.kuzborskij2025lowrank.stationary.statistics import told
-from ansatzlab.laws.runs import Run, median_curve
+from ansatzlab.laws.reading import finished
+from ansatzlab.laws.runs import Run, RunTable, median_curve
 
-COLUMNS: dict[str, Statistic] = {
+COLUMNS: dict[str, Callable[[Run], float]] = {
     "1 − cos": statistics.misalignment,
     "1 − cos, averaged": lambda run: 1 - statistics.averaged_cosine(run),
-    "residual": lambda run: last(run, "residual"),
+    "residual": lambda run: run.last("residual"),
     "spread of ‖W‖²/p": statistics.spread,
     "|2λ‖W‖²/pS − 1|": statistics.euler,
-    "neuron imbalance": lambda run: last(run, "neuron_imbalance"),
-    "‖W₁‖²": lambda run: last(run, "squared_norm"),
+    "neuron imbalance": lambda run: run.last("neuron_imbalance"),
+    "‖W₁‖²": lambda run: run.last("squared_norm"),
     "largest stable rank": statistics.rank,
-    "product of stable ranks": lambda run: last(run, "rank_product"),
-    "its bound": lambda run: last(run, "rank_bound"),
-    "least margin": lambda run: last(run, "least_margin"),
+    "product of stable ranks": lambda run: run.last("rank_product"),
+    "its bound": lambda run: run.last("rank_bound"),
+    "least margin": lambda run: run.last("least_margin"),
 }
 """The columns of the table of ends: what they are called and how they are read."""
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the table of runs; a figure whose runs are missing is left out.
 
     Args:
@@ -45,9 +46,9 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The figures.
     """
-    trained = groups_of(table, (LINEAR, RELU, UNDECAYED, SQUARES, COLLAPSE), told)
-    ranks = _strongest(groups_of(table, (LINEAR, RELU, UNDECAYED), told))
-    rates = groups_of(table, (RATE, RATE_UNDECAYED), told)
+    trained = finished(table, (LINEAR, RELU, UNDECAYED, SQUARES, COLLAPSE), told)
+    ranks = _strongest(finished(table, (LINEAR, RELU, UNDECAYED), told))
+    rates = finished(table, (RATE, RATE_UNDECAYED), told)
     drawn: list[Exhibit] = []
     if ranks:
         drawn.append(_ranks(ranks))
@@ -140,7 +141,7 @@ def ends(groups: dict[str, list[Run]], key: str, title: str) -> TextTable:
     )
 
 
-def _written(runs: list[Run], read: Statistic) -> str:
+def _written(runs: list[Run], read: Callable[[Run], float]) -> str:
     value = median(read(run) for run in runs)
     if np.isnan(value):
         return "–"

@@ -4,21 +4,22 @@ import math
 
 import pyarrow as pa
 
-from ansatzlab.laws.kuzborskij2025lowrank.reading import planted_rows
 from ansatzlab.laws.kuzborskij2025lowrank.stationary.design import (
     COLLAPSE,
     RATE,
+    RATE_UNDECAYED,
     RELU,
     SQUARES,
     UNDECAYED,
     Design,
     plan,
 )
+from ansatzlab.laws.planting import planted_table
 from ansatzlab.laws.runs import Row
-from ansatzlab.store.schema import to_table
 from ansatzlab.sweeps.task import TaskSpec
 
 TIMES = (0.0, 10.0, 20.0, 30.0)
+"""Of the runs whose imbalance is followed; others are a thousand times as long."""
 
 
 def planted(truth: bool) -> pa.Table:
@@ -30,7 +31,7 @@ def planted(truth: bool) -> pa.Table:
     Returns:
         The table, with three seeds.
     """
-    return to_table([row for spec in plan(Design(), "signs") for row in planted_rows(spec, _rows(spec, truth))])
+    return planted_table(plan(Design(), "signs"), lambda spec: _rows(spec, truth))
 
 
 def _rows(spec: TaskSpec, truth: bool) -> list[Row]:
@@ -45,10 +46,11 @@ def _row(spec: TaskSpec, truth: bool, snapshot: int, layer: int, depth: int) -> 
     decay, relu = float(str(spec.options["weight_decay"])) / 2, spec.experiment == RELU
     gone = spec.experiment == COLLAPSE and truth
     rank = (4.0 if truth else 1.5) if spec.experiment == UNDECAYED else (1.005 if truth else 3.0)
+    followed = spec.experiment in (RATE, RATE_UNDECAYED)
     return {
         "snapshot": snapshot,
         "step": 10**snapshot,
-        "flow_time": TIMES[snapshot],
+        "flow_time": TIMES[snapshot] if followed else 1000 * TIMES[snapshot],
         "layer_index": layer,
         "squared_norm": _squared_norm(spec, truth, snapshot, layer, depth, decay),
         "stable_rank": rank,
@@ -62,6 +64,7 @@ def _row(spec: TaskSpec, truth: bool, snapshot: int, layer: int, depth: int) -> 
         "residual": 0.1,
         "pull": 0.1,
         "collapsed": float(gone),
+        "not_balanced_yet": 0.0,
         "least_margin": 1.0,
         "accuracy": 1.0,
         "averaged_cosine": 0.9999 if truth else 0.9,

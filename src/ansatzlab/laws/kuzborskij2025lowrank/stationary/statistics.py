@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from ansatzlab.laws.kuzborskij2025lowrank.reading import decay_of, largest, last, option
+from ansatzlab.laws.kuzborskij2025lowrank.reading import at_stationary_point, decay_of, largest
+from ansatzlab.laws.reading import Value
 from ansatzlab.laws.runs import Run
 
 COMPARED_RATE = 0.1
@@ -18,7 +19,7 @@ NAMES = {"identity": "linear", "relu": "ReLU", "relu_squared": "squared ReLU"}
 def told(run: Run) -> str:
     """Say what a run was."""
     decay = f", λ = {decay_of(run):g}" if run.weight_decay else ", no decay"
-    return f"{NAMES[str(option(run, 'activation'))]}, K = {run.depth}{decay}, η = {run.learning_rate:g}"
+    return f"{NAMES[str(run.options['activation'])]}, K = {run.depth}{decay}, η = {run.learning_rate:g}"
 
 
 def of_depth(run: Run) -> str:
@@ -33,38 +34,38 @@ def layers(run: Run) -> range:
 
 def misalignment(run: Run) -> float:
     """Return ``1 − cos(θ, −∂L/∂θ)`` at the end; what rounding leaves below zero is zero."""
-    return float(np.maximum(1 - last(run, "cosine"), 0.0))
+    return float(np.maximum(1 - run.last("cosine"), 0.0))
 
 
 def averaged_cosine(run: Run) -> float:
     """Return the cosine with the gradient averaged over the last steps."""
-    return last(run, "averaged_cosine")
+    return run.last("averaged_cosine")
 
 
 def has_average(run: Run) -> bool:
     """Whether a run's gradients were averaged at a learning rate that is small enough."""
-    return bool(run.learning_rate <= COMPARED_RATE) and bool(option(run, "average"))
+    return bool(run.learning_rate <= COMPARED_RATE) and bool(run.options["average"])
 
 
 def euler(run: Run) -> float:
     """Return the largest relative difference of ``2λ‖W_k‖²/p_k`` from S over layers."""
-    return largest(abs(last(run, "euler", layer)) for layer in layers(run))
+    return largest(abs(run.last("euler", layer)) for layer in layers(run))
 
 
 def spread(run: Run) -> float:
     """Return the relative spread of ``‖W_k‖²/p_k`` over layers."""
-    return last(run, "spread")
+    return run.last("spread")
 
 
 def rank(run: Run) -> float:
     """Return the largest stable rank."""
-    return largest(last(run, "stable_rank", layer) for layer in layers(run))
+    return largest(run.last("stable_rank", layer) for layer in layers(run))
 
 
 def rank_ratio(decayed: Run, undecayed: Run) -> float:
     """Return the largest ratio of a hidden layer's stable ranks with and without decay."""
     return largest(
-        last(decayed, "stable_rank", layer) / last(undecayed, "stable_rank", layer) for layer in range(1, decayed.depth)
+        decayed.last("stable_rank", layer) / undecayed.last("stable_rank", layer) for layer in range(1, decayed.depth)
     )
 
 
@@ -93,9 +94,11 @@ def remaining(run: Run) -> float:
 
 def square_ratio(run: Run) -> float:
     """Return ``‖W_1‖²/‖W_2‖²``."""
-    return last(run, "squared_norm", 1) / last(run, "squared_norm", 2)
+    return run.last("squared_norm", 1) / run.last("squared_norm", 2)
 
 
-def collapsed(run: Run) -> float:
+def collapsed(run: Run) -> Value:
     """Return 1 if the network was reported as collapsed at the end, and no cosine given; else 0."""
-    return float(last(run, "collapsed") == 1 and bool(np.isnan(last(run, "cosine"))))
+    if run.last("collapsed") == 1:
+        return float(np.isnan(run.last("cosine")))
+    return at_stationary_point(lambda _: 0.0)(run)

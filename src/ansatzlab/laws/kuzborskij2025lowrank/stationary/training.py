@@ -82,8 +82,8 @@ def train_to_stationarity(*, seed: int, **options: object) -> Iterator[Row]:
     Yields:
         For every snapshot and layer ``squared_norm``, ``stable_rank``, ``degree`` and, with decay, ``euler``; for all
         layers alike ``spread``, ``neuron_imbalance``, ``rank_product``, ``rank_bound``, and with decay ``cosine``,
-        ``residual``, ``pull``, ``collapsed``, ``least_margin``, ``accuracy``; at the end of a training that averages
-        ``averaged_cosine``.
+        ``residual``, ``pull``, ``collapsed``, ``not_balanced_yet``, ``least_margin``, ``accuracy``; at the end of a
+        training that averages ``averaged_cosine``.
 
     Raises:
         InputError: If an option is not valid.
@@ -105,8 +105,8 @@ def _rows(index: int, moment: Moment, recipe: Recipe, task: Task) -> Iterator[Ro
     found: Row = {}
     eulers: tuple[float, ...] = (math.nan,) * recipe.depth
     if recipe.weight_decay:
-        decay = recipe.weight_decay / 2
-        report = stationarity_report(model, task.inputs, task.labels, decay)
+        decay, flow_time = recipe.weight_decay / 2, moment.step * recipe.learning_rate
+        report = stationarity_report(model, task.inputs, task.labels, decay, flow_time=flow_time)
         structure, eulers, found = report.structure, report.euler_residuals, _columns(report)
         if moment.averaged is not None:
             means = dict(zip(names, moment.averaged, strict=True))
@@ -138,6 +138,7 @@ def _columns(report: StationarityReport) -> Row:
         "residual": report.residual,
         "pull": report.pull,
         "collapsed": float(report.collapsed),
+        "not_balanced_yet": float(bool(report.not_balanced_yet)),
         "least_margin": report.least_margin,
         "accuracy": report.accuracy,
     }

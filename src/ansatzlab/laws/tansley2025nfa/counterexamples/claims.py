@@ -1,13 +1,12 @@
 """What is claimed of the counterexamples, and how it is read out of the table."""
 
 import math
-from collections.abc import Callable, Collection
-
-import pyarrow as pa
+from collections.abc import Collection
 
 from ansatzlab.counterexamples.rare_firing import supremum
-from ansatzlab.laws.law import Claim, Sample, Threshold
-from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.law import Claim, Reader, Threshold
+from ansatzlab.laws.reading import Choice, Statistic, at_end, each_run, every
+from ansatzlab.laws.runs import Run
 from ansatzlab.laws.tansley2025nfa.counterexamples.design import JITTERED, SEARCH, ZOO
 
 BALANCED = ("interference", "cancellation", "rare_firing", "reversed_spectrum")
@@ -20,40 +19,21 @@ STRONG = 50.0
 RANK = 64
 """The number of neurons in the family of the reversed spectrum."""
 
-Statistic = Callable[[Run], float]
-Reader = Callable[[pa.Table], list[Sample]]
-
 
 def option(run: Run, name: str) -> float:
     """Return a setting of a family's network; nan where it was not changed."""
-    return float(run.spec["options"].get(name, math.nan))
+    return float(run.options.get(name, math.nan))
 
 
 def label(run: Run) -> str:
     """Say which network a run is about."""
-    options = run.spec["options"]
+    options = run.options
     if "balanced" in options:
         kind = "balanced" if options["balanced"] else "any"
         return f"{options['data']}, {kind} network"
     told = [f"{name} = {options[name]:g}" for name in ("m", "R") if name in options]
     written = ["written down"] if options.get("descend") is False else []
     return ", ".join([options["family"].replace("_", " "), *told, *written])
-
-
-def in_order(table: pa.Table, experiment: str) -> list[Run]:
-    """Return the runs of an experiment, those of a family together and by size."""
-
-    def place(run: Run) -> tuple[object, ...]:
-        options = run.spec["options"]
-        sizes = (float(options.get(name, 0)) for name in ("m", "R"))
-        return (options.get("family", ""), *sizes, not options.get("balanced", True), run.seed)
-
-    return sorted(runs_of(table, experiment), key=place)
-
-
-def last(name: str) -> Statistic:
-    """Return the reader of a column at the last snapshot."""
-    return lambda run: float(run.column(name)[-1])
 
 
 def highest(run: Run) -> float:
@@ -96,18 +76,14 @@ def _of(
     experiment: str,
     statistic: Statistic,
     families: Collection[str] = (),
-    only: Callable[[Run], bool] = lambda _: True,
+    only: Choice = every,
 ) -> Reader:
     """Return the reader of a statistic of some runs of some families (none: all)."""
 
     def chosen(run: Run) -> bool:
-        return (not families or run.spec["options"]["family"] in families) and only(run)
+        return (not families or run.options["family"] in families) and only(run)
 
-    return lambda table: [
-        Sample(label(run), run.seed, math.nan if run.failure else statistic(run), run.failure)
-        for run in in_order(table, experiment)
-        if chosen(run)
-    ]
+    return each_run(experiment, statistic, label, chosen)
 
 
 def _is_strong(run: Run) -> bool:
@@ -116,7 +92,7 @@ def _is_strong(run: Run) -> bool:
 
 def is_trained(run: Run) -> bool:
     """Whether a family's network was trained into and not written down, where it could be either."""
-    return run.spec["options"].get("descend") is not False
+    return run.options.get("descend") is not False
 
 
 CLAIMS = (
@@ -125,42 +101,42 @@ CLAIMS = (
         statement="Every network of the zoo fits its data, the trained ones by gradient descent or flow.",
         statistic="loss Σ w ‖f(x) − y‖² / (2 Σ w)",
         threshold=Threshold(high=1e-6),
-        samples=_of(ZOO, last("loss")),
+        samples=_of(ZOO, at_end("loss")),
     ),
     Claim(
         key="C.fit-every",
         statement="It fits every example, the rare ones too.",
         statistic="largest |f(x) − y| over examples and outputs",
         threshold=Threshold(high=1e-4),
-        samples=_of(ZOO, last("largest_residual")),
+        samples=_of(ZOO, at_end("largest_residual")),
     ),
     Claim(
         key="C.violated",
         statement="The ansatz with the exponent ½ does not hold in its first layer.",
         statistic="scale-free residual at α = ½",
         threshold=Threshold(low=0.1),
-        samples=_of(ZOO, last("residual_half")),
+        samples=_of(ZOO, at_end("residual_half")),
     ),
     Claim(
         key="C.balanced",
         statement="Imbalance is not the reason: every neuron of these families is balanced.",
         statistic="largest | |incoming|² − |outgoing|² | of a neuron over the largest of the squares",
         threshold=Threshold(high=1e-9),
-        samples=_of(ZOO, last("imbalance"), BALANCED),
+        samples=_of(ZOO, at_end("imbalance"), BALANCED),
     ),
     Claim(
         key="C.gram",
         statement="The measured AGOP is the closed form.",
         statistic="‖G − closed form‖ / ‖closed form‖",
         threshold=Threshold(high=1e-6),
-        samples=_of(ZOO, last("gram_error"), EXACT),
+        samples=_of(ZOO, at_end("gram_error"), EXACT),
     ),
     Claim(
         key="C.interference",
         statement="Over Gaussian inputs it is the arc-cosine kernel's.",
         statistic="‖G − closed form‖ / ‖closed form‖, 100,000 inputs",
         threshold=Threshold(high=0.01),
-        samples=_of(ZOO, last("gram_error"), ("interference",)),
+        samples=_of(ZOO, at_end("gram_error"), ("interference",)),
     ),
     Claim(
         key="C.interference-half",
@@ -181,7 +157,7 @@ CLAIMS = (
         statement="Gradient descent reaches the strong neuron that fires rarely, at zero loss.",
         statistic="loss, examples weighted by how often they occur",
         threshold=Threshold(high=1e-10),
-        samples=_of(ZOO, last("loss"), ("reversed_spectrum",), is_trained),
+        samples=_of(ZOO, at_end("loss"), ("reversed_spectrum",), is_trained),
     ),
     Claim(
         key="C.reversed",
@@ -210,7 +186,7 @@ CLAIMS = (
         statement="It is the training inputs that hide it: on jittered inputs some exponent aligns.",
         statistic="best cosine over α from 0.05 to 4, inputs with unit noise",
         threshold=Threshold(low=0.9),
-        samples=_of(JITTERED, last("best_cosine"), ("plateau",)),
+        samples=_of(JITTERED, at_end("best_cosine"), ("plateau",)),
         role="control",
     ),
     Claim(
@@ -225,7 +201,7 @@ CLAIMS = (
         statement="A search finds networks that classify the data.",
         statistic="accuracy on the examples it was given",
         threshold=Threshold(low=0.95),
-        samples=_of(SEARCH, last("accuracy")),
+        samples=_of(SEARCH, at_end("accuracy")),
         role="control",
     ),
     Claim(

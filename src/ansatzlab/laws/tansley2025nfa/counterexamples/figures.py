@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.counterexamples.rare_firing import supremum
 from ansatzlab.counterexamples.registry import FAMILIES
 from ansatzlab.laws.figure import Curve, Exhibit, Figure, TextTable
-from ansatzlab.laws.runs import Run, median_curve
-from ansatzlab.laws.tansley2025nfa.counterexamples.claims import RANK, highest, in_order, is_trained, label, option
+from ansatzlab.laws.runs import Run, RunTable, median_curve
+from ansatzlab.laws.tansley2025nfa.counterexamples.claims import RANK, highest, is_trained, label, option
 from ansatzlab.laws.tansley2025nfa.counterexamples.design import JITTERED, SEARCH, ZOO
 
 ALPHAS = np.geomspace(0.01, 4.0, 60)
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the zoo: its scores against the exponent, the reversed spectrum against R, and all numbers as a table.
 
     Args:
@@ -24,9 +23,9 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The figures; those without runs are left out.
     """
-    zoo = [run for run in in_order(table, ZOO) if not run.failure]
-    searched = [run for run in in_order(table, SEARCH) if not run.failure]
-    jittered = [run for run in in_order(table, JITTERED) if not run.failure]
+    zoo = [run for run in table.runs(ZOO) if not run.failure]
+    searched = [run for run in table.runs(SEARCH) if not run.failure]
+    jittered = [run for run in table.runs(JITTERED) if not run.failure]
     reverse = [run for run in zoo if _family(run) == "reversed_spectrum"]
     return (
         *((_table(zoo, jittered, searched), _exponents(zoo, searched)) if zoo or searched else ()),

@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 
 from ansatzlab.counterexamples.rare_firing import supremum
+from ansatzlab.laws.planting import planted_table
+from ansatzlab.laws.runs import Row
 from ansatzlab.laws.tansley2025nfa.counterexamples.claims import RANK, interference_cosine
 from ansatzlab.laws.tansley2025nfa.counterexamples.design import JITTERED, SEARCH, Design, plan
 from ansatzlab.laws.tansley2025nfa.linear.planted import spectrum_columns
-from ansatzlab.store.schema import to_table
-from ansatzlab.sweeps.run import with_outcome
 from ansatzlab.sweeps.task import TaskSpec
 
 EIGENVALUES = np.array([16.0, 4.0, 1.0])
@@ -23,20 +23,18 @@ def planted(truth: bool) -> pa.Table:
     Returns:
         The table, with three seeds.
     """
-    specs = plan(Design(), "digits")
-    return to_table([row for spec in specs for row in with_outcome(spec, _rows(spec, truth), "finished", None, 0.0)])
+    return planted_table(plan(Design(), "digits"), lambda spec: _rows(spec, truth))
 
 
-def _rows(spec: TaskSpec, truth: bool) -> list[dict[str, object]]:
+def _rows(spec: TaskSpec, truth: bool) -> list[Row]:
     snapshots = (0, 1) if spec.experiment == SEARCH else (0,)
     return [{**_scores(spec, truth, snapshot), "snapshot": snapshot} for snapshot in snapshots]
 
 
-def _scores(spec: TaskSpec, truth: bool, snapshot: int) -> dict[str, object]:
+def _scores(spec: TaskSpec, truth: bool, snapshot: int) -> Row:
     """True: the networks fit and do not align, as the closed forms say. False: neither."""
     options, found = spec.options, spec.experiment == SEARCH
-    row: dict[str, object] = {
-        "layer": "layers.0",
+    row: Row = {
         "layer_index": 1,
         "loss": 1e-12 if truth else 1e-2,
         "largest_residual": 1e-8 if truth else 1.0,

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from statistics import median
 
 import numpy as np
-import pyarrow as pa
 
-from ansatzlab.laws.law import Claim, Sample, Threshold
-from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.law import Claim, Reader, Threshold
+from ansatzlab.laws.reading import Absent, Choice, Condition, Statistic, Value, each_family
+from ansatzlab.laws.runs import Run
 from ansatzlab.laws.tansley2025nfa.grid.design import ADAPTIVE, GRID
 from ansatzlab.laws.tansley2025nfa.grid.theory import (
     Prediction,
@@ -26,9 +26,7 @@ ALLOWED = 0.1
 BALANCED_START = 1e-9
 """A start whose imbalance is below this share of its weights is balanced."""
 
-Statistic = Callable[[Run], float]
 Worst = Callable[[Iterable[float]], float]
-Reader = Callable[[pa.Table], list[Sample]]
 
 
 def residual(run: Run) -> float:
@@ -36,10 +34,12 @@ def residual(run: Run) -> float:
     return run.spectra()[-1].residual(law_exponent(run.depth))
 
 
-def exponent_error(run: Run) -> float:
-    """Return ``|α* − 1/L|``, nan where no exponent can be identified."""
+def exponent_error(run: Run) -> Value:
+    """Return ``|α* − 1/L|``, where an exponent can be identified."""
     fit = fit_exponent(run.spectra()[-1])
-    return abs(fit.value - law_exponent(run.depth)) if fit.identifiable else math.nan
+    if not fit.identifiable:
+        return Absent("not identifiable: no exponent in any run", applies=False)
+    return abs(fit.value - law_exponent(run.depth))
 
 
 def beyond_null(run: Run) -> float:
@@ -133,26 +133,20 @@ STRONGEST = 0.01
 """The decay at which coupled and decoupled decay are compared."""
 
 
-def read(choice: Callable[[Run], bool], statistic: Statistic, worst: Worst, told: Callable[[Run], str]) -> Reader:
+def read(choice: Choice, statistic: Statistic, worst: Worst, told: Condition) -> Reader:
     """Return the reader of a statistic's worst value over the runs of one seed under each condition."""
 
-    def samples(table: pa.Table) -> list[Sample]:
-        groups: dict[tuple[str, int], list[Run]] = {}
-        for run in runs_of(table, GRID):
-            if (run.failure or is_judged(run)) and choice(run):
-                groups.setdefault((told(run), run.seed), []).append(run)
-        return [_sample(condition, seed, runs, statistic, worst) for (condition, seed), runs in sorted(groups.items())]
+    def over(family: Iterable[Run]) -> Value:
+        values = [statistic(run) for run in family]
+        numbers = [value for value in values if not isinstance(value, Absent) and not math.isnan(value)]
+        absent = next((value for value in values if isinstance(value, Absent)), Absent("no value"))
+        return worst(numbers) if numbers else absent
 
-    return samples
+    def is_read(run: Run) -> bool:
+        return (bool(run.failure) or is_judged(run)) and choice(run)
 
-
-def _sample(condition: str, seed: int, runs: list[Run], statistic: Statistic, worst: Worst) -> Sample:
-    failure = next((run.failure for run in runs if run.failure), "")
-    values = [value for run in runs if not run.failure and not math.isnan(value := statistic(run))]
-    if failure or not values:
-        unidentified = "not identifiable: no exponent in any run" if statistic is exponent_error else "no value"
-        return Sample(condition, seed, math.nan, failure or unidentified)
-    return Sample(condition, seed, worst(values))
+    found = each_family(GRID, over, told, is_read)
+    return lambda table: sorted(found(table), key=lambda sample: (sample.condition, sample.seed))
 
 
 def by_cell(run: Run) -> str:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Exhibit, Figure, HeatMap, Panel
-from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.runs import Run, RunTable
 from ansatzlab.laws.tansley2025nfa.grid.claims import ALLOWED, is_judged, residual
 from ansatzlab.laws.tansley2025nfa.grid.design import GRID, OPTIMIZERS, STARTS
 from ansatzlab.laws.tansley2025nfa.grid.theory import Prediction, measured_imbalance, optimizer_of, predict
@@ -22,7 +21,7 @@ DARKEST = 1e-4
 BINS = np.geomspace(1e-12, 10, 40)
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw the grid: one heat map a data set, and what explains it.
 
     Args:
@@ -31,7 +30,7 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The figures; none where there are no runs.
     """
-    runs = [run for run in runs_of(table, GRID) if is_judged(run)]
+    runs = [run for run in table.runs(GRID) if is_judged(run)]
     maps = [_map(data, [run for run in runs if run.data == data]) for data in sorted({run.data for run in runs})]
     return (*maps, _mechanism(runs)) if runs else ()
 

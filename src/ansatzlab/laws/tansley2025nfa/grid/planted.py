@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow as pa
 
+from ansatzlab.laws.planting import planted_table
+from ansatzlab.laws.runs import Row
 from ansatzlab.laws.tansley2025nfa.grid.design import STARTS, Design, plan
 from ansatzlab.laws.tansley2025nfa.linear.planted import spectrum_columns
 from ansatzlab.laws.tansley2025nfa.linear.statistics import law_exponent
-from ansatzlab.store.schema import to_table
-from ansatzlab.sweeps.run import Rows, with_outcome
 from ansatzlab.sweeps.spec import RunSpec
 from ansatzlab.training.dynamics import Optimizer
 
@@ -28,10 +28,10 @@ def planted(truth: bool) -> pa.Table:
     design = Design(
         grid_depths=(3,), grid_decays=(0.0, 0.01), grid_starts=("balanced", "gaussian"), grid_synthetic=False
     )
-    return to_table([row for spec in plan(design, "digits") for row in _run(spec, truth)])
+    return planted_table(plan(design, "digits"), lambda spec: _rows(spec, truth))
 
 
-def _run(spec: RunSpec, truth: bool) -> Rows:
+def _rows(spec: RunSpec, truth: bool) -> list[Row]:
     dynamics = spec.dynamics
     assert isinstance(dynamics, Optimizer), "the grid has optimisers"
     adaptive, decay = dynamics.name != "SGD", dynamics.weight_decay
@@ -39,7 +39,7 @@ def _run(spec: RunSpec, truth: bool) -> Rows:
     balanced_start = spec.init == STARTS["balanced"]
     holds = coupled or (balanced_start if not adaptive else not decay)  # as theory says; silent is taken for yes
     time = FLOW_TIME / (10 if dynamics.options else 1)
-    rows: Rows = []
+    rows: list[Row] = []
     for snapshot in range(2):
         norm = (1e-15 if balanced_start else 2.2) * (_kept(dynamics, truth) if snapshot else 1.0)
         for layer in range(1, 4):
@@ -47,7 +47,6 @@ def _run(spec: RunSpec, truth: bool) -> Rows:
             rows.append(
                 {
                     "snapshot": snapshot,
-                    "layer": f"layers.{layer - 1}",
                     "layer_index": layer,
                     "flow_time": snapshot * time,
                     "weight_norm": 2.0,
@@ -58,7 +57,7 @@ def _run(spec: RunSpec, truth: bool) -> Rows:
                     **spectrum_columns(EIGENVALUES, EIGENVALUES**exponent),
                 }
             )
-    return with_outcome(spec, rows, "finished", None, 0.0)
+    return rows
 
 
 def _kept(dynamics: Optimizer, truth: bool) -> float:

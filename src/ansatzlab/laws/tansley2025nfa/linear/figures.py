@@ -4,15 +4,14 @@ from collections.abc import Callable
 from itertools import groupby
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Figure
-from ansatzlab.laws.runs import Run, median_curve, runs_of
+from ansatzlab.laws.runs import Run, RunTable, median_curve
 from ansatzlab.laws.tansley2025nfa.linear.design import BALANCED_DESCENT, BALANCED_FLOW, DECAY, NO_DECAY
 from ansatzlab.laws.tansley2025nfa.linear.statistics import ALLOWED_ERROR, ROUNDING, ansatz_errors, fitted, law_exponent
 
 
-def figures(table: pa.Table) -> tuple[Figure, ...]:
+def figures(table: RunTable) -> tuple[Figure, ...]:
     """Draw the table of runs; a figure whose runs are missing is left out.
 
     Args:
@@ -25,7 +24,7 @@ def figures(table: pa.Table) -> tuple[Figure, ...]:
     return tuple(figure for figure in drawn if figure.curves)
 
 
-def _exponents(table: pa.Table) -> Figure:
+def _exponents(table: RunTable) -> Figure:
     exponents = np.round(np.geomspace(0.06, 1.5, 240), 4)
     exponents = np.unique(np.concatenate([exponents, 1 / np.array([2, 3, 4, 5, 8])]))
 
@@ -48,7 +47,7 @@ def _exponents(table: pa.Table) -> Figure:
     )
 
 
-def _layers(table: pa.Table) -> Figure:
+def _layers(table: RunTable) -> Figure:
     runs = _finished(table, BALANCED_FLOW)
     predicted: list[float] = []
     found: list[float] = []
@@ -83,7 +82,7 @@ def _layers(table: pa.Table) -> Figure:
     )
 
 
-def _balanced(table: pa.Table) -> Figure:
+def _balanced(table: RunTable) -> Figure:
     def errors(run: Run) -> np.ndarray:
         return ansatz_errors(run).clip(min=ROUNDING)
 
@@ -105,7 +104,7 @@ def _balanced(table: pa.Table) -> Figure:
     )
 
 
-def _decay(table: pa.Table) -> Figure:
+def _decay(table: RunTable) -> Figure:
     groups = _by_condition(table, DECAY)
     curves = [
         _over_time(condition, runs, lambda run: 2 * run.weight_decay * run.column("flow_time"), ansatz_errors)
@@ -127,7 +126,7 @@ def _decay(table: pa.Table) -> Figure:
     )
 
 
-def _no_decay(table: pa.Table) -> Figure:
+def _no_decay(table: RunTable) -> Figure:
     def residuals(run: Run) -> np.ndarray:
         return np.array([spectrum.residual(law_exponent(run.depth)) for spectrum in run.spectra()])
 
@@ -146,7 +145,7 @@ def _no_decay(table: pa.Table) -> Figure:
     )
 
 
-def _drift(table: pa.Table) -> Figure:
+def _drift(table: RunTable) -> Figure:
     curves: list[Curve] = []
     for condition, runs in _by_condition(table, BALANCED_DESCENT):
         rates = sorted({run.learning_rate for run in runs})
@@ -178,10 +177,10 @@ def _over_time(
     return median_curve(label, clock(runs[0])[1:], [values(run)[1:] for run in runs])
 
 
-def _finished(table: pa.Table, experiment: str) -> list[Run]:
-    return [run for run in runs_of(table, experiment) if not run.failure]
+def _finished(table: RunTable, experiment: str) -> list[Run]:
+    return [run for run in table.runs(experiment) if not run.failure]
 
 
-def _by_condition(table: pa.Table, experiment: str) -> list[tuple[str, list[Run]]]:
+def _by_condition(table: RunTable, experiment: str) -> list[tuple[str, list[Run]]]:
     runs = _finished(table, experiment)
     return [(condition, list(group)) for condition, group in groupby(runs, key=lambda run: run.condition)]

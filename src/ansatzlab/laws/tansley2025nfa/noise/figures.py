@@ -3,15 +3,14 @@
 from itertools import groupby
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Figure
-from ansatzlab.laws.runs import median_curve
+from ansatzlab.laws.runs import RunTable, median_curve
 from ansatzlab.laws.tansley2025nfa.noise.design import INTERPOLATING, LABELS
 from ansatzlab.laws.tansley2025nfa.noise.statistics import Floors, floors
 
 
-def figures(table: pa.Table) -> tuple[Figure, ...]:
+def figures(table: RunTable) -> tuple[Figure, ...]:
     """Draw the floors against the learning rate and against the decay; a figure without runs is left out.
 
     Args:

@@ -5,15 +5,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
-from ansatzlab.laws.law import Sample
-from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.law import Reader, Sample
+from ansatzlab.laws.runs import Run, RunTable
 from ansatzlab.laws.tansley2025nfa.noise.design import INTERPOLATING, LABELS
 
 NAMES = {LABELS: "label noise", INTERPOLATING: "interpolating"}
-
-Reader = Callable[[pa.Table], list[Sample]]
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,9 @@ class Floors:
         return places, moving[places]
 
 
-def floors(table: pa.Table, experiment: str) -> Iterator[Floors | Sample]:
+def floors(table: RunTable, experiment: str) -> Iterator[Floors | Sample]:
     """Yield the floors of every pair of layers; of a run that did not finish, a sample that says so."""
-    for run in runs_of(table, experiment):
+    for run in table.runs(experiment):
         name = f"{NAMES[experiment]}, L = {run.depth}"
         if run.failure:
             yield Sample(name, run.seed, math.nan, run.failure)
@@ -63,12 +60,12 @@ def floors(table: pa.Table, experiment: str) -> Iterator[Floors | Sample]:
             yield _floors(run, layer, f"{name}, layers {layer} and {layer + 1}")
 
 
-def predicted(table: pa.Table) -> list[Sample]:
+def predicted(table: RunTable) -> list[Sample]:
     """Read the largest relative error, over rates and decays, of the floor predicted from the gradients met."""
     return _samples(table, (LABELS, INTERPOLATING), lambda each: float(each.errors.max()))
 
 
-def foretold(table: pa.Table) -> list[Sample]:
+def foretold(table: RunTable) -> list[Sample]:
     """Read measured over foretold floor at the smallest rate."""
 
     def statistic(each: Floors) -> float:
@@ -78,7 +75,7 @@ def foretold(table: pa.Table) -> list[Sample]:
     return _samples(table, (LABELS, INTERPOLATING), statistic)
 
 
-def halving(table: pa.Table) -> list[Sample]:
+def halving(table: RunTable) -> list[Sample]:
     """Read what is left of the floor when the rate is halved at a fixed decay, the ratio furthest from ½."""
 
     def statistic(each: Floors) -> float:
@@ -105,7 +102,7 @@ def slope(varied: str, *experiments: str) -> Reader:
 
 
 def _samples(
-    table: pa.Table, experiments: tuple[str, ...], statistic: Callable[[Floors], float], missing: str = ""
+    table: RunTable, experiments: tuple[str, ...], statistic: Callable[[Floors], float], missing: str = ""
 ) -> list[Sample]:
     samples = []
     for experiment in experiments:

@@ -1,14 +1,14 @@
 """What is claimed of nonlinear networks, and how it is read out of the table."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
-from ansatzlab.laws.law import Claim, Sample, Threshold
-from ansatzlab.laws.runs import Run, runs_of
+from ansatzlab.laws.law import Claim, Reader, Threshold
+from ansatzlab.laws.reading import Absent, Choice, Condition, Value, each_family, every
+from ansatzlab.laws.runs import Run
 from ansatzlab.laws.tansley2025nfa.nonlinear.design import EXPERIMENTS, TRANSFORMER
 from ansatzlab.laws.tansley2025nfa.nonlinear.reading import WORDS
 from ansatzlab.measurement.verdict import COLLAPSED, Criteria, Word
@@ -24,8 +24,6 @@ LEARNT = 0.8
 
 TAUTOLOGY = 1e-6
 """What rounding may leave of the residual of a last layer at exponent 1."""
-
-Reader = Callable[[pa.Table], list[Sample]]
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,9 @@ def word_of(code: float, remaining: float) -> Word:
     return "collapsed" if remaining < COLLAPSED else WORDS[int(code)]
 
 
-def all_runs(table: pa.Table) -> list[Run]:
-    """Return the runs of all kinds of networks."""
-    return [run for experiment in EXPERIMENTS for run in runs_of(table, experiment)]
-
-
 def option(run: Run, name: str) -> str:
     """Return an option of a run's task; empty where it has none."""
-    return str(run.spec.get("options", {}).get(name, ""))
+    return str(run.options.get(name, ""))
 
 
 def hidden(run: Run) -> Iterator[Layer]:
@@ -103,54 +96,34 @@ def by_activation(run: Run) -> str:
     return f"{by_data(run)}, {option(run, 'activation')}"
 
 
-def read(
-    statistic: Callable[[Iterable[Run]], float],
-    condition: Callable[[Run], str],
-    choice: Callable[[Run], bool] = lambda _: True,
-) -> Reader:
-    """Return the reader of a statistic over the runs of one seed under each condition.
-
-    A condition any of whose runs failed gives no value, and says why.
-    """
-
-    def samples(table: pa.Table) -> list[Sample]:
-        groups: dict[tuple[str, int], list[Run]] = {}
-        for run in filter(choice, all_runs(table)):
-            groups.setdefault((condition(run), run.seed), []).append(run)
-        return [_sample(name, seed, runs, statistic) for (name, seed), runs in sorted(groups.items())]
-
-    return samples
+def read(statistic: Callable[[Sequence[Run]], Value], condition: Condition, choice: Choice = every) -> Reader:
+    """Return the reader of a statistic over the runs of one seed under each condition."""
+    return each_family(EXPERIMENTS, statistic, condition, choice)
 
 
-def _sample(condition: str, seed: int, runs: list[Run], statistic: Callable[[Iterable[Run]], float]) -> Sample:
-    failure = next((run.failure for run in runs if run.failure), "")
-    if failure:
-        return Sample(condition, seed, math.nan, failure)
-    value = statistic(runs)
-    return Sample(condition, seed, value, "no layer of which it can be said" if math.isnan(value) else "")
+def over_layers(
+    value: Callable[[Layer], float], worst: Callable[[Iterable[float]], float]
+) -> Callable[[Sequence[Run]], Value]:
+    """Return the statistic that is the worst value over hidden layers."""
 
-
-def over_layers(value: Callable[[Layer], float], worst: Callable[[Iterable[float]], float]) -> Callable[..., float]:
-    """Return the statistic that is the worst value over hidden layers; nan where there are none."""
-
-    def statistic(runs: Iterable[Run]) -> float:
+    def statistic(runs: Sequence[Run]) -> Value:
         values = [found for run in runs for layer in hidden(run) if not math.isnan(found := value(layer))]
-        return worst(values) if values else math.nan
+        return worst(values) if values else Absent("no layer of which it can be said")
 
     return statistic
 
 
-def count_exposed(runs: Iterable[Run]) -> float:
+def count_exposed(runs: Sequence[Run]) -> float:
     """Return how many hidden layers are exposed."""
     return float(sum(exposed(layer) for run in runs for layer in hidden(run)))
 
 
-def accuracy(runs: Iterable[Run]) -> float:
+def accuracy(runs: Sequence[Run]) -> float:
     """Return the smallest share of right answers at the end."""
     return min(float(run.column("accuracy")[-1]) for run in runs)
 
 
-def last_residual(runs: Iterable[Run]) -> float:
+def last_residual(runs: Sequence[Run]) -> float:
     """Return the largest residual of a last layer at exponent 1."""
     return max(Layer(run, len(run.layers)).end("law_residual") for run in runs)
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import numpy as np
-import pyarrow as pa
 
 from ansatzlab.laws.figure import Curve, Exhibit, Figure, HeatMap, Panel, TextTable
-from ansatzlab.laws.runs import Run, median_curve
-from ansatzlab.laws.tansley2025nfa.nonlinear.claims import BEYOND, HIGH, Layer, all_runs, by_data, hidden, option
-from ansatzlab.laws.tansley2025nfa.nonlinear.design import COMPARED, PERCEPTRON, SWEPT
+from ansatzlab.laws.runs import Run, RunTable, median_curve
+from ansatzlab.laws.tansley2025nfa.nonlinear.claims import BEYOND, HIGH, Layer, by_data, hidden, option
+from ansatzlab.laws.tansley2025nfa.nonlinear.design import COMPARED, EXPERIMENTS, PERCEPTRON, SWEPT
 from ansatzlab.measurement.verdict import Word
 
 MARKS: dict[Word, str] = {
@@ -48,7 +47,7 @@ _READ_MARKS = (
 )
 
 
-def figures(table: pa.Table) -> tuple[Exhibit, ...]:
+def figures(table: RunTable) -> tuple[Exhibit, ...]:
     """Draw what was found of nonlinear networks.
 
     Args:
@@ -57,7 +56,7 @@ def figures(table: pa.Table) -> tuple[Exhibit, ...]:
     Returns:
         The table of layers, heat maps of the perceptrons, and the scores over training; those that there are runs for.
     """
-    runs = [run for run in all_runs(table) if not run.failure]
+    runs = [run for run in table.runs(*EXPERIMENTS) if not run.failure]
     if not runs:
         return ()
     perceptrons = [run for run in runs if run.experiment == PERCEPTRON]

@@ -2,10 +2,9 @@
 
 import pyarrow as pa
 
+from ansatzlab.laws.planting import planted_table
 from ansatzlab.laws.tansley2025nfa.nonlinear.design import PERCEPTRON, TRANSFORMER, Design, plan
 from ansatzlab.laws.tansley2025nfa.nonlinear.reading import WORDS, Row
-from ansatzlab.store.schema import to_table
-from ansatzlab.sweeps.run import Rows, with_outcome
 from ansatzlab.sweeps.spec import Spec
 from ansatzlab.sweeps.task import TaskSpec
 
@@ -31,25 +30,24 @@ def planted(truth: bool) -> pa.Table:
         The table, with three seeds.
     """
     specs = [spec for spec in plan(DESIGN, "digits") if spec.experiment in (PERCEPTRON, TRANSFORMER)]
-    return to_table([row for spec in specs for row in _run(spec, truth)])
+    return planted_table(specs, lambda spec: _rows(spec, truth))
 
 
-def _run(spec: TaskSpec, truth: bool) -> Rows:
-    rows: Rows = []
+def _rows(spec: TaskSpec, truth: bool) -> list[Row]:
+    rows: list[Row] = []
     for snapshot in range(2):
-        shared: Row = {"snapshot": snapshot, "step": 100 * snapshot, "flow_time": 0.1 * snapshot, "loss": 0.1}
+        shared: Row = {"snapshot": snapshot, "step": 100 * snapshot, "flow_time": 0.1 * snapshot}
         for layer in range(1, 4):
             rows.append(
                 {
                     **shared,
-                    "layer": f"layers.{layer - 1}",
                     "layer_index": layer,
                     "accuracy": 0.95 if truth else 0.4,
                     "weight_norm": 1.0,
                     **_read(spec, layer, truth, end=snapshot == 1),
                 }
             )
-    return with_outcome(spec, rows, "finished", None, 0.0)
+    return rows
 
 
 def _read(spec: Spec, layer: int, truth: bool, *, end: bool) -> Row:
