@@ -1,4 +1,4 @@
-"""Whole files or none: a temporary name, fsync, rename, and the clearing of what a killed writer left.
+"""Whole files or none: a temporary name, fsync, rename, the clearing of what a killed writer left; folders of others.
 
 POSIX only: a rename replaces the old file in one step, and a folder can be synced to disk.
 """
@@ -56,6 +56,28 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def refuse_foreign_folder(folder: Path, mark: str, command: str) -> None:
+    """Refuse an output folder that holds something else, before anything is computed.
+
+    Args:
+        folder: The folder; need not be there.
+        mark: The file that every earlier output of the command has.
+        command: What the folder is the output of, for the message, for example ``ansatz measure``.
+
+    Raises:
+        StoreError: If it is a file, cannot be read, or is neither empty nor an earlier output.
+    """
+    try:
+        foreign = folder.exists() and any(folder.iterdir()) and not (folder / mark).is_file()
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be used as an output folder ({error.strerror}); choose another.") from error
+    if foreign:
+        raise StoreError(
+            f"{folder}: is not empty and not an output folder of `{command}`; wanted a new or an empty one; choose "
+            "another, nothing was written."
+        )
 
 
 def is_temporary(name: str) -> bool:

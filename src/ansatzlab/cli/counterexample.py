@@ -11,10 +11,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ansatzlab.atomic import refuse_foreign_folder
 from ansatzlab.cli.console import Output, exit_codes, finish
 from ansatzlab.cli.settings import read_setting
 from ansatzlab.counterexamples.family import Counterexample
-from ansatzlab.counterexamples.folder import refuse_foreign_folder, write_folder
+from ansatzlab.counterexamples.folder import RECORD, write_folder
 from ansatzlab.counterexamples.reading import Alignments, Reading, read
 from ansatzlab.counterexamples.registry import FAMILIES, get_family
 from ansatzlab.counterexamples.search import HOMOGENEOUS, Fit, Found, Goal, search
@@ -83,7 +84,7 @@ def counterexample_command(
     wanted = Wanted(data, hidden, activation, accuracy, loss, balanced)
     with exit_codes(STOPPED):
         if out is not None:
-            refuse_foreign_folder(out)
+            refuse_foreign_folder(out, RECORD, "ansatz counterexample")
         settings = dict(read_setting(change) for change in changes or [])
         if family is None:
             show = partial(_list_families, as_json)

@@ -15,6 +15,7 @@ import torch
 import typer
 from torch import nn
 
+from ansatzlab.atomic import refuse_foreign_folder
 from ansatzlab.cli.batches import counted, device_of_network, example_of, moved, peek, refuse_idle_process, try_network
 from ansatzlab.cli.console import Output, exit_codes, finish
 from ansatzlab.cli.look import choose_example, looks_at, names_of_tokens, refuse_unshown
@@ -29,7 +30,7 @@ from ansatzlab.measurement.run import measure
 from ansatzlab.measurement.seeds import Exact, Seeds, Signs
 from ansatzlab.measurement.sources import load_batches, load_model
 from ansatzlab.measurement.states import apply_state, load_state
-from ansatzlab.report.folder import refuse_foreign_folder, write_folder
+from ansatzlab.report.folder import ROWS, write_folder
 from ansatzlab.report.readout import Readout, conventions_of, describe_convention, read_layers
 from ansatzlab.report.terminal import readout_notes, readout_table
 from ansatzlab.store.provenance import provenance
@@ -240,7 +241,7 @@ def _check(request: Request) -> None:
     """Refuse what can be refused before anything is loaded."""
     refuse_unshown(request.tokens, request.explain, request.out)
     if request.out is not None:
-        refuse_foreign_folder(request.out)
+        refuse_foreign_folder(request.out, ROWS, "ansatz measure")
     for exponent in request.exponents:
         if not 0 < exponent < math.inf:
             raise InputError(f"--exponent {exponent}: wanted a positive number, for example 0.5.")

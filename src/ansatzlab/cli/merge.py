@@ -15,7 +15,7 @@ from rich.table import Table
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ansatzlab.atomic import write_atomically
+from ansatzlab.atomic import refuse_foreign_folder, write_atomically
 from ansatzlab.cli.console import Output, exit_codes, finish
 from ansatzlab.errors import InputError, ModelError, StoreError
 from ansatzlab.laws.kuzborskij2025lowrank.merge_report import MergeReport, TaskAccount, merge_report
@@ -82,7 +82,7 @@ def merge_command(
     """
     with exit_codes(STOPPED):
         if out is not None:
-            _refuse_foreign_folder(out)
+            refuse_foreign_folder(out, RECORD, "ansatz merge")
         trained = _told(weight_decay, flow_time)
         networks = _networks(model, (a, b))
         tasks = tuple(
@@ -173,18 +173,6 @@ def _merged(
         "provenance": provenance(),
     }
     return Result(merge(*networks, frozen=frozen), report, stationarity, record)
-
-
-def _refuse_foreign_folder(folder: Path) -> None:
-    try:
-        foreign = folder.exists() and any(folder.iterdir()) and not (folder / RECORD).is_file()
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be used as an output folder ({error.strerror}); choose another.") from error
-    if foreign:
-        raise StoreError(
-            f"{folder}: is not empty and not an output folder of `ansatz merge`; wanted a new or an empty one; choose "
-            "another, nothing was written."
-        )
 
 
 def _write(folder: Path, result: Result) -> None:

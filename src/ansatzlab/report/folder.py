@@ -17,23 +17,6 @@ from ansatzlab.report.readout import Readout
 PAGE, RECORD, ROWS, FIGURES = "report.html", "measurement.safetensors", "measurement.json", "figures"
 
 
-def refuse_foreign_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else, before anything is computed.
-
-    Raises:
-        StoreError: If it is a file, cannot be read, or is neither empty nor an earlier output of ``ansatz measure``.
-    """
-    try:
-        foreign = folder.exists() and any(folder.iterdir()) and not (folder / ROWS).is_file()
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be used as an output folder ({error.strerror}); choose another.") from error
-    if foreign:
-        raise StoreError(
-            f"{folder}: is not empty and not an output folder of `ansatz measure`; wanted a new or an empty one; "
-            "choose another, nothing was written."
-        )
-
-
 def write_folder(
     folder: Path,
     measurement: Measurement,
