@@ -58,6 +58,9 @@ def test_the_law_contract_has_teeth():
         check(designs={"quick": first.designs["quick"]})
     with pytest.raises(AssertionError, match="no figure"):
         check(figures=lambda _: ())
+    assert first.claims[0].key == "A.error"
+    with pytest.raises(AssertionError, match=r"do not name the claims \['A.err'\]"):
+        check(claims=(replace(first.claims[0], key="A.err"), *first.claims[1:]))
 
 
 def changed(change):
