@@ -10,6 +10,8 @@ import pytest
 
 from ansatzlab import cli
 from ansatzlab.cli.listing import COLUMNS, RESULTS, TOLD, exponent_of, list_runs, telling_columns
+from ansatzlab.cli.runs import choose_rows
+from ansatzlab.errors import UnknownNameError
 from ansatzlab.laws.registry import get_law
 from ansatzlab.laws.runs import Row, spectrum_of
 from ansatzlab.laws.tansley2025nfa.nonlinear.design import TRANSFORMER_OPTIONS
@@ -297,6 +299,10 @@ def test_options_that_are_called_like_a_column_of_the_listing_are_not_taken_for_
     (found,) = list_runs(to_table([row]))
     assert [found[name] for name in ("run_id", "status", "step", "alignment")] == ["a", "finished", 3, None]
     assert settings_of(json.loads(spec))["momentum"] == 0.9
+    assert choose_rows([found], ["momentum=0.90"]) == [found]
+    assert choose_rows([found], ["momentum=0.5"]) == []
+    with pytest.raises(UnknownNameError, match="momentun.*did you mean 'momentum'"):
+        choose_rows([found], ["momentun=0.9"])
 
 
 def test_a_layer_beyond_the_depth_has_no_exponent(monkeypatch, tmp_path, tasks):

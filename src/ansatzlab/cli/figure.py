@@ -16,7 +16,7 @@ from rich.text import Text
 from ansatzlab.cli.console import Output, exit_codes, finish
 from ansatzlab.cli.folders import Measured, Runs, read_folder
 from ansatzlab.cli.listing import list_runs
-from ansatzlab.cli.runs import condition_of
+from ansatzlab.cli.runs import choose_rows
 from ansatzlab.errors import InputError, StoreError, UnknownNameError
 from ansatzlab.laws.figure import Exhibit, TextTable
 from ansatzlab.laws.registry import get_law
@@ -157,8 +157,7 @@ def _table_for(key: str, source: Measured | Runs, options: Options, where: tuple
         return pa.Table.from_pylist([dict(finding) for finding in source.findings])
     if not where:
         return source.table
-    conditions = [condition_of(text) for text in where]
-    rows = [row for row in list_runs(source.table) if all(condition(row) for condition in conditions)]
+    rows = choose_rows(list_runs(source.table), where)
     if not rows:
         raise InputError(f"--where {' --where '.join(where)}: no run is like that; `ansatz runs` lists them.")
     return source.table.filter(pc.is_in(source.table["run_id"], pa.array([row["run_id"] for row in rows], pa.string())))

@@ -31,7 +31,7 @@ _WIDE = 1000
 
 
 def list_runs(table: pa.Table) -> list[Row]:
-    """Return one row for each run of a store's table, with the columns `COLUMNS`.
+    """Return one row for each run of a store's table, with the columns `COLUMNS` and what other settings a task has.
 
     Conventions:
         ``alignment`` is the cosine of the first layer's ``WᵀW`` with its AGOP to the power 1/L, at the last snapshot;
@@ -66,7 +66,8 @@ def _listed(row: Row) -> Row:
     if row["learning_rate"] is not None:
         settings["learning_rate"] = row["learning_rate"]
     found = {**row, **settings, "alignment": alignment_of(row, exponent_of(row))}
-    return {name: _number(found[name]) for name in COLUMNS}
+    others = {name: value for name, value in told.items() if name not in COLUMNS}
+    return {name: _number(found[name]) for name in COLUMNS} | others
 
 
 def exponent_of(row: Row) -> float:

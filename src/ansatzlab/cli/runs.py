@@ -4,7 +4,7 @@ import csv
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,8 @@ def runs_command(
     """
     with exit_codes("stopped."):
         wanted = _columns(columns)
-        conditions = [condition_of(text) for text in where or []]
+        for text in where or []:
+            _split(text)
         for name in status or []:
             if name not in STATUSES:
                 raise UnknownNameError("status", name, STATUSES)
@@ -68,11 +69,7 @@ def runs_command(
         store = _store(folder)
         table = read_table(store)
         every = list_runs(table)
-        rows = [
-            row
-            for row in every
-            if (not status or row["status"] in status) and all(condition(row) for condition in conditions)
-        ]
+        rows = [row for row in choose_rows(every, where or []) if not status or row["status"] in status]
         if csv_file is not None:
             _write_csv(csv_file, table, rows, last=last)
         told = _counts(rows, every) + _missing(store, every)
@@ -92,19 +89,27 @@ def _columns(text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def condition_of(text: str) -> Callable[[Row], bool]:
-    """Return whether a row of a listing is as ``NAME=VALUE,VALUE`` says.
+def choose_rows(rows: Sequence[Row], where: Sequence[str]) -> list[Row]:
+    """Return the rows of a listing that are as every ``NAME=VALUE,VALUE`` says.
 
     Raises:
-        InputError: If it does not say that of a column.
+        InputError: If one does not say that of a column, or of a setting that a run has.
     """
+    known = dict.fromkeys((*COLUMNS, *(name for row in rows for name in row)))
+    found = list(rows)
+    for text in where:
+        name, wanted = _split(text)
+        if name not in known:
+            raise UnknownNameError("column of --where", name, known)
+        found = [row for row in found if any(_is(row.get(name), value) for value in wanted)]
+    return found
+
+
+def _split(text: str) -> tuple[str, list[str]]:
     name, equals, values = text.partition("=")
     if not equals or not name:
         raise InputError(f"--where {text}: wanted NAME=VALUE, for example --where optimizer=adam.")
-    if name not in COLUMNS:
-        raise UnknownNameError("column of --where", name, COLUMNS)
-    wanted = [value.strip() for value in values.split(",")]
-    return lambda row: any(_is(row[name], value) for value in wanted)
+    return name, [value.strip() for value in values.split(",")]
 
 
 def _is(value: object, text: str) -> bool:
