@@ -211,7 +211,10 @@ def test_a_folder_that_cannot_be_listed_is_one_line_and_one_without_readable_lay
     assert "no layer has a spectrum that can be read" in refusal(monkeypatch, capsys, "layers", folder)
 
 
-@pytest.mark.parametrize("content", ['{"findings": null}', '{"findings": [1]}', "[1]", "{}"])
+@pytest.mark.parametrize(
+    "content",
+    ['{"findings": null}', '{"findings": [1]}', '{"findings": [{"value": "x"}, {"value": 1.0}]}', "[1]", "{}"],
+)
 def test_damaged_findings_are_one_line(monkeypatch, capsys, verified, tmp_path, content):
     broken = copytree(verified, tmp_path / "verify")
     (broken / "verdicts.json").write_text(content)

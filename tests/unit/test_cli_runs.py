@@ -301,7 +301,7 @@ def test_options_that_are_called_like_a_column_of_the_listing_are_not_taken_for_
     assert settings_of(json.loads(spec))["momentum"] == 0.9
     assert choose_rows([found], ["momentum=0.90"]) == [found]
     assert choose_rows([found], ["momentum=0.5"]) == []
-    with pytest.raises(UnknownNameError, match="momentun.*did you mean 'momentum'"):
+    with pytest.raises(UnknownNameError, match=r"momentun.*did you mean 'momentum'"):
         choose_rows([found], ["momentun=0.9"])
 
 

@@ -84,12 +84,6 @@ def _input(batch: Batch) -> Tensor | None:
     return next((value for value in values if isinstance(value, Tensor)), None)
 
 
-def example_of(batch: Batch) -> Tensor:
-    """Return the first input of a batch, without the dimension of examples."""
-    got = _input(batch)
-    return torch.empty(0) if got is None else got[0]
-
-
 @contextmanager
 def counted(batches: Batches, *, quiet: bool) -> Iterator[Iterable[Batch]]:
     """Show how many batches are done, where it is known how many there are."""

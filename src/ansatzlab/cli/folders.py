@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import pyarrow as pa
 
@@ -105,6 +105,17 @@ def _findings(store: Store) -> tuple[Mapping[str, Any], ...]:
     path = store.folder / f"{FINDINGS}.json"
     judged = store.read_json(FINDINGS) if path.is_file() else {"findings": []}
     findings = judged.get("findings") if isinstance(judged, dict) else None
-    if not isinstance(findings, list) or not all(isinstance(finding, dict) for finding in findings):
+    if not _are_findings(findings):
         raise StoreError(f"{path}: has no list of findings; judge the runs again with `ansatz report {store.folder}`.")
     return tuple(findings)
+
+
+def _are_findings(value: object) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether it is a list of mappings whose values are of one kind in each column."""
+    if not isinstance(value, list) or not all(isinstance(finding, dict) for finding in value):
+        return False
+    try:
+        pa.Table.from_pylist(value)
+    except pa.ArrowException:
+        return False
+    return True

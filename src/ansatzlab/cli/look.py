@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ansatzlab.errors import InputError
 from ansatzlab.measurement.outputs import Batch, batch_size, one_example
 from ansatzlab.measurement.result import Measurement
-from ansatzlab.report.looks.directions import ImageShape, directions, first_layer, image_shapes
+from ansatzlab.report.looks.directions import directions, first_layer, image_shapes
 from ansatzlab.report.looks.explained import TITLE, Chosen, explained_looks
 from ansatzlab.report.looks.records import Look
 from ansatzlab.report.looks.tokens import named_embeddings, token_looks, vocabulary_sizes
@@ -99,7 +99,7 @@ def _with_means(example: Batch, means: Mapping[str, Tensor]) -> Batch:
 def looks_at(
     measurement: Measurement,
     network: nn.Module,
-    example: Tensor,
+    example: Batch,
     tokens: Sequence[str],
     chosen: Chosen | None,
 ) -> tuple[Look, ...]:
@@ -108,25 +108,15 @@ def looks_at(
     Args:
         measurement: The measurement.
         network: The network.
-        example: One input of it, without the dimension of examples.
+        example: A batch of one example.
         tokens: The names of its tokens; may be empty.
         chosen: The example to be explained, if any.
     """
     if len(tokens) > max(vocabulary_sizes(measurement).values(), default=0):
         tokens = ()  # their embedding was not measured
-    shapes = (
-        _shapes(network, example, measurement) if chosen is None else image_shapes(network, chosen.example, measurement)
-    )
+    shapes = image_shapes(network, example if chosen is None else chosen.example, measurement)
     looks = (*directions(measurement, shapes), *token_looks(measurement, tokens))
     if chosen is None:
         return looks
     unshown = Look(TITLE, first_layer(network, chosen.example), f"Example {chosen.number} is not shown: {WHY_UNSHOWN}.")
     return (*looks, *(explained_looks(measurement, network, chosen, shapes, tokens) or (unshown,)))
-
-
-def _shapes(network: nn.Module, example: Tensor, measurement: Measurement) -> dict[str, ImageShape]:
-    """Find the layers that see images; none where the network is not called with its first input alone."""
-    try:
-        return image_shapes(network, example[None], measurement)
-    except Exception:  # whatever a network raises that lacks its other inputs; it was measured, and that is reported
-        return {}

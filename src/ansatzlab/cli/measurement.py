@@ -16,14 +16,14 @@ import typer
 from torch import nn
 
 from ansatzlab.atomic import refuse_foreign_folder
-from ansatzlab.cli.batches import counted, device_of_network, example_of, moved, peek, refuse_idle_process, try_network
+from ansatzlab.cli.batches import counted, device_of_network, moved, peek, refuse_idle_process, try_network
 from ansatzlab.cli.console import Output, exit_codes, finish
 from ansatzlab.cli.look import choose_example, looks_at, names_of_tokens, refuse_unshown
 from ansatzlab.cli.processes import Process, device_of, one_of_several, sum_over_processes
 from ansatzlab.errors import InputError
 from ansatzlab.measurement.convention import Convention
 from ansatzlab.measurement.layers import select_layers
-from ansatzlab.measurement.outputs import Batch, Outputs, Positions
+from ansatzlab.measurement.outputs import Batch, Outputs, Positions, batch_size, one_example
 from ansatzlab.measurement.presets import get_preset
 from ansatzlab.measurement.result import Measurement
 from ansatzlab.measurement.run import measure
@@ -224,7 +224,7 @@ def _run(request: Request, process: Process, *, quiet: bool) -> Result | None:
     result = Result(measurement, rows, _facts(request, process, done))
     if request.out is None:
         return result
-    looks = looks_at(measurement, network, example_of(first), names, chosen)
+    looks = looks_at(measurement, network, one_example(first, batch_size(first, 0)), names, chosen)
     page = write_folder(
         request.out, measurement, rows, looks, record=result.to_dict(), facts=result.facts, title=request.model
     )

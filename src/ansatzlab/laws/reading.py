@@ -151,4 +151,4 @@ def _sample(condition: str, runs: Sequence[Run], statistic: Callable[[Sequence[R
     value = Absent(failure) if failure else statistic(runs)
     if isinstance(value, Absent):
         return Sample(condition, runs[0].seed, math.nan, value.reason, value.applies)
-    return Sample(condition, runs[0].seed, value, NO_VALUE if math.isnan(value) else "")
+    return Sample(condition, runs[0].seed, float(value), NO_VALUE if math.isnan(value) else "")

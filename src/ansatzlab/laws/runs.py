@@ -60,9 +60,10 @@ class Run:
         """Return a column of one layer (counted from 1) over the snapshots, nan where it is null."""
         return _column(self.layers[layer - 1], name)
 
-    def last(self, name: str, layer: int = 1) -> float:
-        """Return a column of one layer (counted from 1) at the last snapshot."""
-        return float(self.column(name, layer)[-1])
+    def last(self, name: str, layer: int | None = 1) -> float:
+        """Return a column of a layer (counted from 1; None: of the network) at the last snapshot; nan without a row."""
+        found = self.network(name) if layer is None else self.column(name, layer)
+        return float(found[-1]) if len(found) else math.nan
 
     def network(self, name: str) -> np.ndarray:
         """Return a column of the rows of no layer over the snapshots, nan where it is null."""

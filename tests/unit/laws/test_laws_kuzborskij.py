@@ -302,3 +302,10 @@ def test_the_examples_of_a_class_are_drawn_labelled_and_scaled():
     assert (digits.targets.argmax(1)[cosines.argmax(0)] == torch.tensor([3] * 10 + [5] * 10)).all()
     left, right = on_disjoint_features(task, task)
     assert not (left.inputs @ right.inputs.mT).any()
+
+
+def test_where_nothing_moves_nothing_grows():
+    still = edited({"deviation_a": 0.0, "deviation_b": 0.0})
+    assert {(each.outcome, each.reason) for each in verdicts(still, "M.monotone")} == {
+        ("INCONCLUSIVE", "nothing moved")
+    }

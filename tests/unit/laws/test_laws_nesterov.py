@@ -1,5 +1,6 @@
 """liu2022nesterov: its judging on planted tables, its plan, its runs, its figures."""
 
+import json
 import math
 from functools import cache
 
@@ -11,7 +12,7 @@ import pytest
 from ansatzlab.errors import UnknownNameError
 from ansatzlab.laws.judge import judge_claim
 from ansatzlab.laws.liu2022nesterov.claims import CLAIMS
-from ansatzlab.laws.liu2022nesterov.design import DESIGNS, RATES, REAL, Design, plan
+from ansatzlab.laws.liu2022nesterov.design import DESIGNS, GRAM, RATES, REAL, RESNET, Design, plan
 from ansatzlab.laws.liu2022nesterov.figures import figures
 from ansatzlab.laws.liu2022nesterov.planted import planted as build_planted
 from ansatzlab.laws.liu2022nesterov.statistics import described, points, slope
@@ -269,3 +270,30 @@ def test_points_of_a_family_are_in_the_order_of_the_condition_number():
     assert {condition for condition, _ in found} == {"deep linear, L = 3, m = 512", "deep linear, L = 6, m = 512"}
     for family in found.values():
         assert points(family, "nesterov", "data_condition").ravel().tolist() == [4.0, 16.0, 64.0, 256.0]
+
+
+@pytest.mark.parametrize(("key", "column"), [("M.resnet-norm", "spectral_norm"), ("M.lazy", "moved")])
+def test_a_number_that_is_missing_in_one_run_is_not_passed_over(key, column):
+    table = planted(True)
+    runs = RunTable(table).runs(RESNET if key == "M.resnet-norm" else RATES)
+    (first, *_) = [run for run in runs if (run.seed, run.options["optimizer"]) == (0, "nesterov")]
+    kept = pc.not_equal(table["spec"], first_spec(table, first))
+    holes = pc.if_else(kept, table[column], pa.scalar(None, pa.float64()))
+    gone = table.set_column(table.column_names.index(column), column, holes)
+    assert "INCONCLUSIVE" in outcomes(key, gone).values()
+
+
+def first_spec(table, run):
+    """The spec of a run as the table has it."""
+    return next(spec for spec in table["spec"].to_pylist() if json.loads(spec) == run.spec)
+
+
+def test_a_measurement_that_failed_is_told_for_every_width():
+    table = planted(True)
+    rows = [
+        row | ({"status": "failed", "error": "x"} if (row["experiment"], row["seed"]) == (GRAM, 0) else {})
+        for row in table.to_pylist()
+    ]
+    whole, holed = (judge_claim(BY_KEY["M.gram-limit"], RunTable(each)) for each in (table, to_table(rows)))
+    assert [each.condition for each in whole] == [each.condition for each in holed]
+    assert {(each.outcome, each.seeds, each.reason) for each in holed} == {("INCONCLUSIVE", 2, "failed: x")}

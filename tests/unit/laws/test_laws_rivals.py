@@ -239,3 +239,11 @@ def test_nan_is_no_value():
     assert finding.outcome == "INCONCLUSIVE"
     assert finding.seeds == 2
     assert np.isfinite(finding.value)
+
+
+def test_a_seed_without_its_smallest_weights_is_not_judged_by_others():
+    rows = ALIGNMENT.planted(True).to_pylist()
+    gone = [row for row in rows if not (row["seed"] == 0 and json.loads(row["spec"])["options"]["scale"] < 1)]
+    (finding,) = verdicts(ALIGNMENT, to_table(gone), "C.drives")
+    assert (finding.outcome, finding.seeds) == ("INCONCLUSIVE", 2)
+    assert finding.reason.startswith("runs are missing")

@@ -11,6 +11,7 @@ from ansatzlab.laws.runs import Run
 CENTRED = column("c-nfc", "pearson", 1.0)
 UNCENTRED = column("nfa", "pearson", 1.0)
 LEFT = column("left", "cosine")
+ONE_SCALE = "runs are missing: one scale of initial weights"
 FIRST = 1
 """The snapshot after the first step; at the start there is no W − W₀."""
 
@@ -50,8 +51,10 @@ def at_start(run: Run) -> float:
     return least(run, lambda layer: at(run, UNCENTRED, layer, 0))
 
 
-def remaining_gap(family: Sequence[Run]) -> float:
+def remaining_gap(family: Sequence[Run]) -> Value:
     """Return how far UC-NFC and C-NFC are apart at the end, from the smallest initial weights."""
+    if len(family) < 2:
+        return Absent(ONE_SCALE)
     run = family[0]
     return largest(run, lambda layer: abs(at(run, CENTRED, layer) - at(run, UNCENTRED, layer)))
 
@@ -59,7 +62,7 @@ def remaining_gap(family: Sequence[Run]) -> float:
 def scale_effect(family: Sequence[Run]) -> Value:
     """Return by how much more UC-NFC rises from the smallest initial weights than from the largest."""
     if len(family) < 2:
-        return Absent("one scale of initial weights: nothing to compare")
+        return Absent(ONE_SCALE)
     small, large = family[0], family[-1]
     return least(small, lambda layer: _rise(small, layer) - _rise(large, layer))
 

@@ -68,7 +68,7 @@ def _by(family: Family, method: str) -> list[Run]:
 
 
 def _last(run: Run, name: str) -> float:
-    return float(run.network(name)[-1])
+    return run.last(name, None)
 
 
 def _residuals(group: list[Family]) -> Figure:
@@ -108,6 +108,8 @@ def _rates(key: str, networks: str, groups: dict[str, list[Family]]) -> Figure:
             found = [points(family, method, "condition", "contraction") for family in group if _by(family, method)]
             if not found:
                 continue
+            whole = max(map(len, found))
+            found = [each for each in found if len(each) == whole]  # of an interrupted sweep some lack a κ
             kappas = np.median([each[:, 0] for each in found], axis=0)
             curves.append(median_curve(f"{NAMES[method]}: {condition}", kappas, [1 - each[:, 1] for each in found]))
             ends += [float(kappas.min()), float(kappas.max())]
@@ -128,8 +130,10 @@ def _methods(groups: dict[str, list[Family]]) -> TextTable:
     rows = []
     for condition, group in groups.items():
         for method in PRESETS:
-            alike = zip(*(runs for family in group if (runs := _by(family, method))), strict=True)
-            rows += [(condition, NAMES[method], *_cells(runs)) for runs in alike]
+            runs = [_by(family, method) for family in group]
+            whole = max(map(len, runs))
+            alike = zip(*(each for each in runs if len(each) == whole), strict=True)
+            rows += [(condition, NAMES[method], *_cells(each)) for each in alike]
     return TextTable(
         key="nesterov-methods",
         title="Every descent: contraction, steps to 1e-6, distance from the twin",

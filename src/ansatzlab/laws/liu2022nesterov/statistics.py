@@ -9,10 +9,11 @@ import numpy as np
 from ansatzlab.laws.law import Reader, Sample
 from ansatzlab.laws.liu2022nesterov.design import GRAM, RATES, TWIN
 from ansatzlab.laws.liu2022nesterov.problem import LEAST
-from ansatzlab.laws.reading import Absent, Choice, Value, each_family, each_run
+from ansatzlab.laws.reading import NO_VALUE, Absent, Choice, Value, each_family, each_run
 from ansatzlab.laws.runs import Run, RunTable
 
 NESTEROV = "nesterov"
+MISSING = "rows or runs are missing"
 FEWEST = 3
 """A slope needs so many condition numbers."""
 
@@ -29,7 +30,7 @@ Family = Sequence[Run]
 
 def points(family: Family, method: str, *columns: str) -> np.ndarray:
     """Return columns at the end of a method's descents, by ascending κ (descents, columns)."""
-    rows = [[float(run.network(name)[-1]) for name in columns] for run in family if method_of(run) == method]
+    rows = [[run.last(name, None) for name in columns] for run in family if method_of(run) == method]
     return np.array(rows).reshape(len(rows), len(columns))
 
 
@@ -57,6 +58,8 @@ def slope(method: str, *experiments: str, column: str = "contraction") -> Reader
 
     def statistic(family: Family) -> Value:
         found = points(family, method, "condition", column)
+        if np.isnan(found[:, 0]).any():
+            return Absent("a condition number is missing")
         found = found[found[:, 0] >= LEAST]
         if len(found) < FEWEST:
             return Absent(f"fewer than {FEWEST} condition numbers of at least {LEAST:g}", applies=False)
@@ -97,6 +100,8 @@ def lead(*methods: str) -> Reader:
 
     def statistic(family: Family) -> Value:
         counts = [np.nan_to_num(_counts(family, method), nan=math.inf) for method in methods]
+        if len({each.size for each in counts}) > 1:
+            return Absent(MISSING)
         if not counts[0].size:
             return Absent("no condition number of at least 16", applies=False)
         return float(np.min([slower - faster for faster, slower in pairwise(counts)]))
@@ -108,8 +113,10 @@ def growth(slower: str, faster: str) -> Reader:
     """Return the reader of the growth of the quotient of two counts of steps when κ grows fourfold, furthest from 2."""
 
     def statistic(family: Family) -> Value:
-        quotients = _counts(family, slower) / _counts(family, faster)
-        conditions = _numerous(family, slower, "condition")
+        counts, conditions = _counts(family, slower), _numerous(family, slower, "condition")
+        if counts.size != _counts(family, faster).size:
+            return Absent(MISSING)
+        quotients = counts / _counts(family, faster)
         if len(quotients) < 2:
             return Absent("fewer than two condition numbers of at least 16", applies=False)
         if np.isnan(quotients).any():
@@ -130,31 +137,34 @@ def above_floor(family: Family) -> float:
 
     ``‖U − Y‖/‖Y(I − P_X)‖ − 1``, or ``‖U − Y‖/‖Y‖`` where the floor is rounding.
     """
-    left, floor = np.array([[run.network(name)[-1] for name in ("left", "floor")] for run in family]).T
+    left, floor = np.array([[run.last(name, None) for name in ("left", "floor")] for run in family]).T
     return float(np.where(floor > 1e-12, np.abs(left / np.maximum(floor, SMALLEST) - 1), left).max())
 
 
 def shrinkage(family: Family) -> Value:
     """Return ``√m ‖W_l‖₂`` of the layer that is largest at the end: that of the deepest ResNets over the shallowest."""
-    norms: dict[tuple[int, int], float] = {}
+    by_shape: dict[tuple[int, int], list[float]] = {}
     for run in family:
         shape = run.depth, int(run.options["width"])
-        norms[shape] = max(norms.get(shape, 0.0), math.sqrt(shape[1]) * float(run.network("spectral_norm")[-1]))
+        by_shape.setdefault(shape, []).append(math.sqrt(shape[1]) * run.last("spectral_norm", None))
+    norms = {shape: float(np.max(found)) for shape, found in by_shape.items()}  # nan where one is
     shallow, deep = min(norms)[0], max(norms)[0]
     if shallow == deep:
         return Absent("one depth", applies=False)
-    largest_deep = max(norm for (depth, _), norm in norms.items() if depth == deep)
-    return largest_deep / min(norm for (depth, _), norm in norms.items() if depth == shallow)
+    ends = [[norm for (depth, _), norm in norms.items() if depth == end] for end in (deep, shallow)]
+    return float(np.max(ends[0]) / np.min(ends[1]))
 
 
 def constant(table: RunTable) -> list[Sample]:
     """Read ``C = ‖H_0 − H_∞‖/‖H_∞‖ · √(m/L)``, spectral norms, one condition per width."""
-    return [
-        Sample(f"L = {run.depth}, m = {width:g}", run.seed, float(distance * math.sqrt(width / run.depth)))
-        for run in table.runs(GRAM)
-        if not run.failure
-        for width, distance in zip(run.network("width"), run.network("distance"), strict=True)
-    ]
+    samples = []
+    for run in table.runs(GRAM):
+        distances = dict(zip(run.network("width"), run.network("distance"), strict=True))
+        for width in run.options["widths"]:
+            value = math.nan if run.failure else float(distances.get(width, math.nan)) * math.sqrt(width / run.depth)
+            reason = run.failure or (NO_VALUE if math.isnan(value) else "")
+            samples.append(Sample(f"L = {run.depth}, m = {width:g}", run.seed, value, reason))
+    return samples
 
 
 def fall(experiment: str, name: str) -> Reader:
@@ -164,7 +174,7 @@ def fall(experiment: str, name: str) -> Reader:
 
 def widest(experiment: str, name: str) -> Reader:
     """Return the reader of a column at the largest width."""
-    return _of_widths(experiment, lambda run: float(run.network(name)[-1]))
+    return _of_widths(experiment, lambda run: run.last(name, None))
 
 
 def exponent(name: str) -> Reader:
@@ -179,7 +189,8 @@ def exponent(name: str) -> Reader:
 
 def gained(run: Run) -> float:
     """Return how much larger a share of the widest networks is trained than of the narrowest."""
-    return float(run.network("trained")[-1] - run.network("trained")[0])
+    shares = run.network("trained")
+    return float(shares[-1] - shares[0]) if len(shares) else math.nan
 
 
 def by_depth(run: Run) -> str:
@@ -198,7 +209,7 @@ def by_kind(_: Run) -> str:
 
 
 def _of_widths(experiment: str, statistic: Callable[[Run], float]) -> Reader:
-    return each_run(experiment, statistic, by_depth)
+    return each_run(experiment, lambda run: statistic(run) if run.whole else Absent(MISSING), by_depth)
 
 
 def _counts(family: Family, method: str) -> np.ndarray:

@@ -1,5 +1,7 @@
 """What is claimed of the ansatz, and how it is read from a table of runs."""
 
+import numpy as np
+
 from ansatzlab.laws.comparison import EXPONENTS, at, beyond, column, described, least
 from ansatzlab.laws.law import Claim, Threshold
 from ansatzlab.laws.radhakrishnan2024nfa.design import TRAINED
@@ -13,7 +15,7 @@ WHOLE = tuple(column("nfa", "cosine", exponent) for exponent in EXPONENTS)
 
 def score(run: Run) -> float:
     """Return the lowest score of the hidden layers at the end, in the paper's convention, centred or not."""
-    return least(run, lambda layer: min(at(run, name, layer) for name in (MOVED, MOVED_CENTERED)))
+    return least(run, lambda layer: float(np.min([at(run, name, layer) for name in (MOVED, MOVED_CENTERED)])))
 
 
 def lead_over_initial(run: Run) -> float:
@@ -23,12 +25,12 @@ def lead_over_initial(run: Run) -> float:
 
 def gain(run: Run) -> float:
     """Return by how much the score of the whole weights rose in training, the least of hidden layers and exponents."""
-    return least(run, lambda layer: min(at(run, name, layer) - at(run, name, layer, 0) for name in WHOLE))
+    return least(run, lambda layer: float(np.min([at(run, name, layer) - at(run, name, layer, 0) for name in WHOLE])))
 
 
 def beyond_null(run: Run) -> float:
     """Return by how many sd the score of the whole weights is beyond its null, the least of layers and exponents."""
-    return least(run, lambda layer: min(beyond(run, name, layer) for name in WHOLE))
+    return least(run, lambda layer: float(np.min([beyond(run, name, layer) for name in WHOLE])))
 
 
 def moved_beyond_null(run: Run) -> float:

@@ -114,8 +114,8 @@ def compare_tables(
     """Compare two tables of runs.
 
     Conventions:
-        Groups are runs of equal settings, but for the seeds and for what differs throughout: a setting that all runs of
-        the first have in one way and all of the second in another. The second's runs are read at the first's exponents.
+        Groups are runs of equal settings, but for the seeds and for what differs throughout: a setting of which no run
+        of the first has a value that one of the second has. The second's runs are read at the first's exponents.
 
     Args:
         first: Rows as the store returns them.
@@ -138,7 +138,7 @@ def compare_tables(
     values = {
         name: (_values(settings[0], name), _values(settings[1], name)) for name in names if name not in REPETITIONS
     }
-    throughout = {name for name, (mine, other) in values.items() if mine != other and len(mine) == len(other) == 1}
+    throughout = {name for name, (mine, other) in values.items() if not {*mine} & {*other}}
     matched = [name for name, (mine, other) in values.items() if name not in throughout and len({*mine, *other}) > 1]
     exponents = tuple(exponent_rule(tracks, options) for tracks, _ in sides)
     reading = [Difference("exponent", exponents[0], exponents[1], "reading")] if exponents[0] != exponents[1] else []

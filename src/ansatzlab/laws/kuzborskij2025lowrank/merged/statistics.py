@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from ansatzlab.laws.kuzborskij2025lowrank.merged.design import MIXED, ORTHOGONAL
-from ansatzlab.laws.kuzborskij2025lowrank.reading import decay_of, ratio
+from ansatzlab.laws.kuzborskij2025lowrank.reading import decay_of, largest, ratio
 from ansatzlab.laws.law import Sample
 from ansatzlab.laws.reading import Absent, Value, each_family
 from ansatzlab.laws.runs import Run, RunTable
@@ -95,7 +95,7 @@ def overlap_error(run: Run) -> float:
 def overlap_size(run: Run) -> float:
     """Return the largest overlap of the directions that a hidden layer writes in both networks, times √width."""
     overlaps = [run.last("overlap", layer) for layer in range(1, len(run.layers) + 1)]
-    return max(overlaps) * math.sqrt(float(str(run.options["width"])))
+    return largest(overlaps) * math.sqrt(int(run.options["width"]))
 
 
 def span_error(run: Run) -> float:
@@ -105,6 +105,8 @@ def span_error(run: Run) -> float:
 
 def linearity(mixed: Sequence[Run]) -> Value:
     """Return how the deviation grows between the two smallest ε > 0, over how ε does."""
+    if len(mixed) < 2:
+        return Absent("fewer than two ε > 0")
     one, other = sorted(mixed, key=mixing_of)[:2]
     return ratio(deviation(other) * mixing_of(one), deviation(one) * mixing_of(other))
 
@@ -112,9 +114,11 @@ def linearity(mixed: Sequence[Run]) -> Value:
 def growth(table: RunTable) -> Sequence[Sample]:
     """Read the smallest ratio of the deviations of successive ε, from orthogonal inputs on."""
 
-    def statistic(runs: Sequence[Run]) -> float:
+    def statistic(runs: Sequence[Run]) -> Value:
         moved = [deviation(run) for run in sorted(runs, key=mixing_of)]
-        return min(other / one if one else math.inf for one, other in pairwise(moved))
+        if len(moved) < 2 or not any(moved):
+            return Absent("nothing moved" if len(moved) > 1 else "fewer than two ε")
+        return float(np.min([other / one if one else math.inf for one, other in pairwise(moved)]))
 
     scales = {run.options["scale"] for run in table.runs(MIXED)}
     return each_family((ORTHOGONAL, MIXED), statistic, told, lambda run: run.options["scale"] in scales)(table)

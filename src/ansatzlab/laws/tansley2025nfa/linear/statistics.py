@@ -1,14 +1,14 @@
 """What each claim reads out of the table of runs; pure functions, one statistic each."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ansatzlab.laws.law import Reader, Sample
-from ansatzlab.laws.reading import Absent, Choice, Statistic, Value, each_run, families
+from ansatzlab.laws.reading import Absent, Choice, Statistic, Value, each_run
 from ansatzlab.laws.runs import Run, RunTable
 from ansatzlab.laws.tansley2025nfa.linear.design import (
-    BALANCED_DESCENT,
     BALANCED_FLOW,
 )
 from ansatzlab.linalg.exponent import ExponentFit, fit_exponent
@@ -94,19 +94,17 @@ def wrong_decades(exponent: float) -> Statistic:
     return statistic
 
 
-def drift_slope(table: RunTable) -> list[Sample]:
-    """Read the log–log slope of ``max_t ‖D₁‖`` against the step size η over the balanced descents of one seed."""
-    samples = []
-    found = families(table.runs(BALANCED_DESCENT), lambda run: f"L = {run.depth}")
-    for (condition, _), family in found.items():
-        seed, runs = family[0].seed, [run for run in family if not run.failure]
-        if len(runs) < 3:
-            samples.append(Sample(condition, seed, math.nan, f"{len(runs)} step sizes finished, 3 are wanted"))
-            continue
-        drift = [np.nanmax(run.column("imbalance_norm")) for run in runs]
-        slope = np.polyfit(np.log([run.learning_rate for run in runs]), np.log(drift), 1)[0]
-        samples.append(Sample(condition, seed, float(slope)))
-    return samples
+def drift_slope(family: Sequence[Run]) -> Value:
+    """Return the log–log slope of ``max_t ‖D₁‖`` against the step size η over the descents of one depth and seed."""
+    if len(family) < 3:
+        return Absent(f"{len(family)} step sizes, 3 are wanted")
+    drift = [np.nanmax(run.column("imbalance_norm")) for run in family]
+    return float(np.polyfit(np.log([run.learning_rate for run in family]), np.log(drift), 1)[0])
+
+
+def by_depth(run: Run) -> str:
+    """Say how deep a network was."""
+    return f"L = {run.depth}"
 
 
 def imbalance_rate(run: Run) -> Value:
