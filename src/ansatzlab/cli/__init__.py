@@ -76,7 +76,8 @@ def verify_command(
     data: Annotated[str, typer.Option(help="A data set by name, or an .npz file with inputs and targets.")] = "digits",
     out: Annotated[Path | None, typer.Option(help="The output folder. Default: runs/LAW-DATA-BUDGET.")] = None,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting, NAME=VALUE; `ansatz laws LAW` lists them.")
+        list[str] | None,
+        typer.Option("--set", help="Change a setting, [CHAPTER.]NAME=VALUE; `ansatz laws LAW` lists them."),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="A chapter of the law, if not all; may be repeated.")] = None,
     workers: Annotated[

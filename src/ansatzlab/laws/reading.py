@@ -36,6 +36,11 @@ def by_setting(run: Run) -> str:
     return run.condition
 
 
+def by_depth(run: Run) -> str:
+    """Return the depth alone as a condition."""
+    return f"L = {run.depth}"
+
+
 def every(_: Run) -> bool:
     """Choose every run."""
     return True

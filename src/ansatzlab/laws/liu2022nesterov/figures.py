@@ -67,10 +67,6 @@ def _by(family: Family, method: str) -> list[Run]:
     return [run for run in family if method_of(run) == method]
 
 
-def _last(run: Run, name: str) -> float:
-    return run.last(name, None)
-
-
 def _residuals(group: list[Family]) -> Figure:
     """Draw the residuals of one network shape at one condition number, of the first seed."""
     family = group[0]
@@ -79,7 +75,7 @@ def _residuals(group: list[Family]) -> Figure:
         runs = _by(family, method)
         if not runs:
             continue
-        run = max((run for run in runs if _last(run, "data_condition") <= SHOWN), key=_kappa, default=runs[0])
+        run = max((run for run in runs if run.last("data_condition", None) <= SHOWN), key=_kappa, default=runs[0])
         steps, residual, twin = run.network("step"), run.network("residual"), run.network("twin_residual")
         known = ~np.isnan(twin)
         curves += [
@@ -147,7 +143,7 @@ def _methods(groups: dict[str, list[Family]]) -> TextTable:
 
 def _cells(runs: Sequence[Run]) -> tuple[str, ...]:
     def cell(name: str, change: float = 0.0) -> str:
-        values = [_last(run, name) for run in runs]
+        values = [run.last(name, None) for run in runs]
         values = [abs(change - value) for value in values if not math.isnan(value)]
         if not values:
             return "–"
@@ -197,7 +193,7 @@ def _over_widths(runs: list[Run], name: str, unit: str = "") -> list[Curve]:
 
 
 def _kappa(run: Run) -> float:
-    return _last(run, "data_condition")
+    return run.last("data_condition", None)
 
 
 def _curve(label: str, x: np.ndarray, y: np.ndarray, *, dashed: bool = False) -> Curve:

@@ -9,7 +9,7 @@ import numpy as np
 from ansatzlab.laws.law import Reader, Sample
 from ansatzlab.laws.liu2022nesterov.design import GRAM, RATES, TWIN
 from ansatzlab.laws.liu2022nesterov.problem import LEAST
-from ansatzlab.laws.reading import NO_VALUE, Absent, Choice, Value, each_family, each_run
+from ansatzlab.laws.reading import NO_VALUE, Absent, Choice, Value, by_depth, each_family, each_run
 from ansatzlab.laws.runs import Run, RunTable
 
 NESTEROV = "nesterov"
@@ -191,11 +191,6 @@ def gained(run: Run) -> float:
     """Return how much larger a share of the widest networks is trained than of the narrowest."""
     shares = run.network("trained")
     return float(shares[-1] - shares[0]) if len(shares) else math.nan
-
-
-def by_depth(run: Run) -> str:
-    """Say how deep the networks were."""
-    return f"L = {run.depth}"
 
 
 def by_depth_and_method(run: Run) -> str:

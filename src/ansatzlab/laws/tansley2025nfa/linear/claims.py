@@ -1,7 +1,7 @@
 """What is claimed of linear networks."""
 
 from ansatzlab.laws.law import Claim, Threshold
-from ansatzlab.laws.reading import each_family, each_run
+from ansatzlab.laws.reading import by_depth, each_family, each_run
 from ansatzlab.laws.tansley2025nfa.linear import statistics
 from ansatzlab.laws.tansley2025nfa.linear.design import (
     BALANCED_DESCENT,
@@ -77,7 +77,7 @@ CLAIMS = (
         statement="Gradient descent from a balanced start drifts off balance in proportion to the step size η.",
         statistic="log–log slope of max over time of ‖D₁‖ against η",
         threshold=Threshold(0.9, 1.1),
-        samples=each_family(BALANCED_DESCENT, statistics.drift_slope, statistics.by_depth),
+        samples=each_family(BALANCED_DESCENT, statistics.drift_slope, by_depth),
     ),
     Claim(
         key="B.imbalance",

@@ -102,11 +102,6 @@ def drift_slope(family: Sequence[Run]) -> Value:
     return float(np.polyfit(np.log([run.learning_rate for run in family]), np.log(drift), 1)[0])
 
 
-def by_depth(run: Run) -> str:
-    """Say how deep a network was."""
-    return f"L = {run.depth}"
-
-
 def imbalance_rate(run: Run) -> Value:
     """Return the decay rate of ``‖D_l‖`` over 2λ, of the pair of layers whose rate is furthest from 1."""
     if gone := collapsed(run):
